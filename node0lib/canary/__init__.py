@@ -1,0 +1,1 @@
+"""The room canary; see node0lib/README.md."""

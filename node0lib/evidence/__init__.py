@@ -1,0 +1,1 @@
+"""The room evidence; see node0lib/README.md."""

@@ -1,0 +1,1 @@
+"""The room optimize; see node0lib/README.md."""

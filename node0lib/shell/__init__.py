@@ -1,0 +1,1 @@
+"""The room shell; see node0lib/README.md."""

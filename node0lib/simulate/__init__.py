@@ -1,0 +1,1 @@
+"""The room simulate; see node0lib/README.md."""

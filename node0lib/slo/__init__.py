@@ -1,0 +1,1 @@
+"""The room slo; see node0lib/README.md."""

@@ -1,0 +1,1 @@
+"""The room views; see node0lib/README.md."""
