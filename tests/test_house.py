@@ -20,7 +20,8 @@ BANNED = {"utils", "helpers", "manager", "handler", "common", "misc"}
 def _effects(tree: ast.AST) -> list[str]:
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     found = [f"{ast.unparse(c.func)} in line {c.lineno}" for c in calls if ast.unparse(c.func) in EFFECTS]
-    unseeded = [c for c in calls if ast.unparse(c.func).endswith("default_rng") and not (c.args or c.keywords)]
+    draws = [c for c in calls if ast.unparse(c.func).endswith("default_rng")]
+    unseeded = [c for c in draws if not (c.args or c.keywords)]
     return found + [f"unseeded generator in line {c.lineno}" for c in unseeded]
 
 
