@@ -1,11 +1,14 @@
 """The few seams through which the world is reached; each has a real second implementation, the embedded one.
 
 A policy is a flat JSON object of named knobs.
+
+>>> Arm(requests=10, errors=1, slow_p95=0, slow_p99=0).errors
+1
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from node0lib.timespan import Span
 
 Policy = Mapping[str, int | float | str]
+Progress = Callable[[str, int, int], None]
+"""Called as progress(what, done, total) while something long goes on."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,20 @@ class Outcome:
     loss: float
     violation: float
     metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the control does before a canary: its quantiles and, at the bounds, its slow shares.
+
+    ``bound_p95_s`` is the smallest bucket bound at or above the control's p95 times the margin, in seconds;
+    ``slow_p95`` is the share of the control's requests slower than that bound, in [0, 1].
+    """
+
+    bound_p95_s: float
+    bound_p99_s: float
+    slow_p95: float
+    slow_p99: float
 
 
 @dataclass(frozen=True)
@@ -39,7 +58,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Look:
-    """What one look adds: control and canary at the same time, ``minute`` since the stage began."""
+    """What one look adds: control and canary at the same time, ``minute`` since the rollout began."""
 
     minute: int
     control: Arm
@@ -66,7 +85,7 @@ class SliSource(Protocol):
 
 
 class Target(Protocol):
-    """What a policy governs: it can be evaluated, and it can be split between two policies."""
+    """What a policy governs: it can be evaluated, and its traffic can be split between two policies."""
 
     name: str
     simulated: bool
@@ -75,10 +94,28 @@ class Target(Protocol):
         """Run ``policy`` on the traffic of the hour before ``at``; equal seeds give common random numbers."""
         ...
 
+    def baseline(
+        self, policy: Policy, *, margin_p95: float, margin_p99: float, at: datetime, seed: int
+    ) -> Baseline:
+        """Measure the control over the hour before ``at``; margins are relative (0.05 is +5%)."""
+        ...
+
     def split(
-        self, control: Policy, canary: Policy, *, share: float, minutes: int, at: datetime, seed: int
+        self,
+        control: Policy,
+        canary: Policy,
+        *,
+        baseline: Baseline,
+        share: float,
+        first_minute: int,
+        minutes: int,
+        at: datetime,
+        seed: int,
     ) -> Sequence[Look]:
-        """Send ``share`` of the traffic to the canary for ``minutes``; one look a minute."""
+        """Send ``share`` of the traffic to the canary for ``minutes``; one look a minute.
+
+        ``first_minute`` counts from the rollout's start at ``at``; a share of 1 leaves the control empty.
+        """
         ...
 
 

@@ -30,7 +30,8 @@ def write_atomic(path: Path, content: bytes, *, mode: int = 0o644) -> None:
             raise
         sync_folder(path.parent)
     except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror or error}); nothing was changed") from error
+        why = error.strerror or error
+        raise RunError(f"{path}: cannot be written ({why}); nothing was changed") from error
 
 
 def sync_folder(folder: Path) -> None:
