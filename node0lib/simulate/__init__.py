@@ -1,1 +1,1 @@
-"""The room simulate; see node0lib/README.md."""
+"""The room simulate: seeded worlds; see node0lib/README.md."""
