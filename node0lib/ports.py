@@ -72,8 +72,11 @@ class Clock(Protocol):
 class SliSource(Protocol):
     """Where telemetry comes from. ``simulated`` is shown wherever its numbers are."""
 
-    name: str
-    simulated: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def simulated(self) -> bool: ...
 
     def counts(self, slo: Objective, window: timedelta, at: datetime) -> Counts:
         """Events of the window that ends at ``at``; a failed read is ``Counts.nothing(problem)``."""
@@ -87,8 +90,11 @@ class SliSource(Protocol):
 class Target(Protocol):
     """What a policy governs: it can be evaluated, and its traffic can be split between two policies."""
 
-    name: str
-    simulated: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def simulated(self) -> bool: ...
 
     def evaluate(self, policy: Policy, *, at: datetime, seed: int) -> Outcome:
         """Run ``policy`` on the traffic of the hour before ``at``; equal seeds give common random numbers."""

@@ -90,14 +90,17 @@ class DoraTargets:
 class ChangeRule:
     """How a class of change is recognised and rolled out.
 
-    A change is in the class if its kind is listed, or its expected improvement is at or above
-    ``improvement_from``, or its confidence is under ``confidence_under``; the highest class wins.
+    A change is in the class if its kind is listed, or its expected improvement reaches
+    ``improvement_at_least`` or exceeds ``improvement_above``, or its confidence is under ``confidence_under``
+    (None: not asked).
+    The highest class wins.
     ``stages`` are canary shares in (0, 1], empty for "applied at once"; ``stage_duration`` is then the watch.
     """
 
     kinds: tuple[str, ...]
-    improvement_from: float
-    confidence_under: float
+    improvement_at_least: float | None
+    improvement_above: float | None
+    confidence_under: float | None
     stages: tuple[float, ...]
     stage_duration: timedelta
     approval: bool
@@ -111,12 +114,12 @@ def _classes() -> dict[ChangeClass, ChangeRule]:
     medium = ("algorithm", "routing", "scheduling", "feature_flag", "retry")
     low = ("cache_ttl", "batch", "timeout")
     return {
-        ChangeClass.L: ChangeRule(low, 0.0, 0.0, (), timedelta(minutes=5), False, "ask", 2.0),
+        ChangeClass.L: ChangeRule(low, None, None, None, (), timedelta(minutes=5), False, "ask", 2.0),
         ChangeClass.M: ChangeRule(
-            medium, 0.25, 0.0, (0.05, 0.25, 0.5, 1.0), quarter, False, "extend", 2.0
+            medium, 0.25, None, None, (0.05, 0.25, 0.5, 1.0), quarter, False, "extend", 2.0
         ),
         ChangeClass.H: ChangeRule(
-            high, 0.5, 0.7, (0.01, 0.05, 0.25, 0.5, 1.0), half, True, "ask", 1.5
+            high, None, 0.5, 0.7, (0.01, 0.05, 0.25, 0.5, 1.0), half, True, "ask", 1.5
         ),
     }
 

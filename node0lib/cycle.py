@@ -1,0 +1,264 @@
+"""One production cycle, from what was observed to what should be done.
+
+``run_cycle`` is the whole sentence: assess the SLOs, score ihsan, ask the gates, propose, classify, roll out,
+decide. It has no effects: what was observed is in ``Given``, what may be tried is the target, and the decision is
+a value on which the control plane acts. The notebook calls the same steps one by one.
+
+>>> Decision("no_change", ("not shown by the data",), {}).kind
+'no_change'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from node0lib.canary.rollout import Change, Rollout, roll_out
+from node0lib.gates import Gates, Incident, ask
+from node0lib.ihsan import Control, Facts, IhsanScore, score
+from node0lib.optimize.propose import Proposal, Search, propose
+from node0lib.optimize.risk import Classified, classify
+from node0lib.ports import Policy, Progress, Target
+from node0lib.sli.series import Counts
+from node0lib.slo.budget import SloStatus, status
+from node0lib.slo.catalogue import Catalogue
+from node0lib.slo.objective import Objective
+from node0lib.timespan import parse_duration
+
+Mode = Literal["recommend", "autonomous"]
+Kind = Literal["applied", "no_change", "recommended", "held", "inconclusive", "blocked", "rolled_back"]
+
+
+@dataclass(frozen=True)
+class Series:
+    """Good and total events in buckets of ``step`` from ``start`` on; None where nothing was observed.
+
+    ``problem`` says why a series could not be read; it then has no buckets.
+    """
+
+    start: datetime
+    step: timedelta
+    good: tuple[float | None, ...]
+    total: tuple[float | None, ...]
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """Everything a cycle looks at, fixed once at the edge: with it the cycle can be replayed.
+
+    ``counts`` maps SLO and window ("1h") to events; ``ihsan_history`` are the scores of earlier cycles within the
+    invariant's window; ``policy`` is the live one, ``target`` names what it governs (None: nothing can be tried),
+    ``seed`` drives the rollout's draws on a simulated target.
+    """
+
+    at: datetime
+    mode: Mode
+    source: str
+    simulated: bool
+    target: str | None
+    target_simulated: bool
+    policy: Policy
+    counts: Mapping[str, Mapping[str, Counts]]
+    series: Mapping[str, Series]
+    facts: Facts
+    ihsan_history: tuple[float, ...]
+    incidents: tuple[Incident, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What people decided beforehand: the catalogue, the controls, how long to search."""
+
+    catalogue: Catalogue
+    controls: tuple[Control, ...]
+    search: Search
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the cycle decided, why, and the policy that should be live afterwards."""
+
+    kind: Kind
+    reasons: tuple[str, ...]
+    policy: Policy
+
+
+@dataclass(frozen=True)
+class CycleResult:
+    """The whole cycle as a value."""
+
+    at: datetime
+    mode: Mode
+    source: str
+    simulated: bool
+    target: str | None
+    target_simulated: bool
+    policy: Policy
+    statuses: tuple[SloStatus, ...]
+    ihsan: IhsanScore
+    gates: Gates
+    proposal: Proposal | None
+    classified: Classified | None
+    rollout: Rollout | None
+    decision: Decision
+
+
+def run_cycle(given: Given, rules: Rules, target: Target | None, progress: Progress) -> CycleResult:
+    """Run the whole cycle; ``target`` is None where no policy can be tried."""
+    ihsan = score_ihsan(given, rules)
+    statuses = assess(given, rules, ihsan)
+    gates = ask_gates(given, rules, statuses, ihsan)
+    proposal = find_proposal(given, rules, gates, target, progress)
+    classified = classify_proposal(rules, proposal)
+    rollout = try_out(given, rules, proposal, classified, target, progress)
+    decision = decide(given, rules, gates, proposal, classified, rollout, target)
+    return conclude(given, statuses, ihsan, gates, proposal, classified, rollout, decision)
+
+
+def score_ihsan(given: Given, rules: Rules) -> IhsanScore:
+    """Score the controls on what the control plane established."""
+    return score(rules.controls, given.facts)
+
+
+def assess(given: Given, rules: Rules, ihsan: IhsanScore) -> tuple[SloStatus, ...]:
+    """Return the status of every SLO; an invariant without telemetry of its own is node0's ihsan score."""
+    policy = rules.catalogue.budget_policy
+    return tuple(status(slo, _counts(given, slo, ihsan), policy) for slo in rules.catalogue.slos)
+
+
+def _counts(given: Given, slo: Objective, ihsan: IhsanScore) -> Mapping[timedelta, Counts]:
+    if slo.name in given.counts:
+        return {parse_duration(w): c for w, c in given.counts[slo.name].items()}
+    scores = (*given.ihsan_history, ihsan.value)
+    need = 100.0 if slo.minimum is None else slo.minimum
+    return {slo.window: Counts(float(sum(s >= need for s in scores)), float(len(scores)), 1.0)}
+
+
+def ask_gates(given: Given, rules: Rules, statuses: tuple[SloStatus, ...], ihsan: IhsanScore) -> Gates:
+    """Ask every gate whether anything may change now."""
+    return ask(rules.catalogue, statuses, ihsan.value, given.incidents, given.at)
+
+
+def find_proposal(
+    given: Given, rules: Rules, gates: Gates, target: Target | None, progress: Progress
+) -> Proposal | None:
+    """Search a better policy, if the gates are open and there is a target to measure it on."""
+    if not gates.open or target is None:
+        return None
+    return propose(target, given.policy, rules.search, given.at, progress)
+
+
+def classify_proposal(rules: Rules, proposal: Proposal | None) -> Classified | None:
+    """Classify the proposal's risk."""
+    if proposal is None:
+        return None
+    estimate = proposal.estimate
+    return classify(proposal.kinds, estimate.improvement, estimate.confidence, rules.catalogue.classes)
+
+
+def try_out(
+    given: Given,
+    rules: Rules,
+    proposal: Proposal | None,
+    classified: Classified | None,
+    target: Target | None,
+    progress: Progress,
+) -> Rollout | None:
+    """Walk the class's stages, if the improvement is shown, safe, allowed, and needs no approval first."""
+    if proposal is None or classified is None or target is None or given.mode != "autonomous":
+        return None
+    rule = rules.catalogue.classes[classified.change_class]
+    if rule.approval or not (proposal.estimate.shown and proposal.safe):
+        return None
+    change = Change(
+        control=given.policy,
+        candidate=proposal.policy,
+        rule=rule,
+        margins=rules.catalogue.canary,
+        error_limit=_error_limit(rules.catalogue),
+        at=given.at,
+        seed=given.seed,
+    )
+    return roll_out(change, target, progress)
+
+
+def _error_limit(catalogue: Catalogue) -> float:
+    """The error share at which the fastest alert of the loosest ratio SLO would fire: a watch's absolute limit."""
+    ratios = [s for s in catalogue.slos if s.kind == "ratio"]
+    factor = max(p.factor(catalogue.alerting.period) for p in catalogue.alerting.pairs)
+    return min(1.0, factor * max((s.budget for s in ratios), default=0.01))
+
+
+def decide(
+    given: Given,
+    rules: Rules,
+    gates: Gates,
+    proposal: Proposal | None,
+    classified: Classified | None,
+    rollout: Rollout | None,
+    target: Target | None,
+) -> Decision:
+    """Say what should happen; the first reason that applies wins, and "no change" is a good answer."""
+    live = given.policy
+    if not gates.open:
+        return Decision("blocked", gates.reasons, live)
+    if target is None:
+        return Decision("no_change", ("no target is configured on which a policy could be measured",), live)
+    if proposal is None:
+        return Decision("no_change", (f"{rules.search.trials} candidates, none better than the live policy",), live)
+    if not proposal.estimate.shown:
+        return Decision("no_change", (f"not shown by the data: {_interval(proposal)}",), live)
+    if not proposal.safe:
+        return Decision("no_change", ("the candidate would overstep an SLO's limit",), live)
+    if given.mode == "recommend":
+        return Decision("recommended", (f"{_interval(proposal)}; mode is recommend, nothing is applied",), live)
+    if rollout is None:
+        why = "; ".join(classified.reasons) if classified else ""
+        return Decision("held", (f"the change needs an approval: {why}",), live)
+    return _after(rollout, proposal, live)
+
+
+def _after(rollout: Rollout, proposal: Proposal, live: Policy) -> Decision:
+    if rollout.ending == "promoted":
+        return Decision("applied", (_interval(proposal), *rollout.reasons), proposal.policy)
+    if rollout.ending == "rolled_back":
+        return Decision("rolled_back", rollout.reasons, live)
+    return Decision("inconclusive", rollout.reasons, live)
+
+
+def _interval(proposal: Proposal) -> str:
+    e = proposal.estimate
+    return f"improvement {e.improvement:.1%} (95% interval {e.low:.1%} to {e.high:.1%}, {e.n} fresh pairs)"
+
+
+def conclude(
+    given: Given,
+    statuses: tuple[SloStatus, ...],
+    ihsan: IhsanScore,
+    gates: Gates,
+    proposal: Proposal | None,
+    classified: Classified | None,
+    rollout: Rollout | None,
+    decision: Decision,
+) -> CycleResult:
+    """Put the steps' values together."""
+    return CycleResult(
+        at=given.at,
+        mode=given.mode,
+        source=given.source,
+        simulated=given.simulated,
+        target=given.target,
+        target_simulated=given.target_simulated,
+        policy=given.policy,
+        statuses=statuses,
+        ihsan=ihsan,
+        gates=gates,
+        proposal=proposal,
+        classified=classified,
+        rollout=rollout,
+        decision=decision,
+    )

@@ -1,0 +1,165 @@
+"""May anything change now? All gates are asked; each answers with its reason.
+
+The gates: telemetry (no data is never good data), error budget, SLO compliance, burn alerts, recent incident,
+ihsan. All of them must be open; a verdict is data, and somebody else acts on it.
+
+>>> Verdict("ihsan", True, "ihsan 100").open
+True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from node0lib.slo.budget import SloStatus
+from node0lib.slo.catalogue import Alerting, AlertPair, Catalogue
+from node0lib.timespan import format_duration, format_instant
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One gate's answer."""
+
+    gate: str
+    open: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Gates:
+    """All answers; ``open`` only if every gate is."""
+
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def open(self) -> bool:
+        return all(v.open for v in self.verdicts)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the closed gates are closed, or what the open ones found."""
+        closed = tuple(v.reason for v in self.verdicts if not v.open)
+        return closed or tuple(v.reason for v in self.verdicts)
+
+
+@dataclass(frozen=True)
+class Alert:
+    """A burn-rate alert that fires at the instant of the status: both windows burn above the factor."""
+
+    slo: str
+    pair: AlertPair
+    factor: float
+    long_burn: float
+    short_burn: float
+
+    def __str__(self) -> str:
+        windows = f"{format_duration(self.pair.long)}/{format_duration(self.pair.short)}"
+        burns = f"{self.long_burn:.1f}x and {self.short_burn:.1f}x"
+        return f"{self.slo} burns {burns} over {windows} (more than {self.factor:.1f}x, {self.pair.severity})"
+
+
+@dataclass(frozen=True)
+class Incident:
+    """What node0 remembers of an incident; ``resolved_at`` is None while it is open."""
+
+    kind: str
+    opened_at: datetime
+    resolved_at: datetime | None
+    summary: str
+
+
+def firing(statuses: Iterable[SloStatus], alerting: Alerting) -> tuple[Alert, ...]:
+    """Return the alerts that fire now, for the SLOs whose window is at least the alerting period.
+
+    Strict comparisons on unrounded burns; ``min_bad`` bad events must lie in the long window.
+    """
+    slos = [s for s in statuses if s.window >= alerting.period and s.kind != "invariant"]
+    asked = [(s, pair) for s in slos for pair in alerting.pairs]
+    return tuple(a for s, pair in asked if (a := _alert(s, pair, alerting)) is not None)
+
+
+def _alert(slo: SloStatus, pair: AlertPair, alerting: Alerting) -> Alert | None:
+    factor = pair.factor(alerting.period)
+    long_name = format_duration(pair.long)
+    long, short = slo.burn.get(long_name), slo.burn.get(format_duration(pair.short))
+    bad = slo.bad.get(long_name)
+    if long is None or short is None or bad is None or bad < alerting.min_bad:
+        return None
+    return Alert(slo.name, pair, factor, long, short) if min(long, short) > factor else None
+
+
+def ask(
+    catalogue: Catalogue,
+    statuses: Sequence[SloStatus],
+    ihsan: float,
+    incidents: Sequence[Incident],
+    at: datetime,
+) -> Gates:
+    """Ask every gate; ``ihsan`` is the score 0..100, ``incidents`` all that node0 remembers."""
+    rules = catalogue.gates
+    verdicts = [_budget(catalogue, statuses), _incident(incidents, at, rules.recent_incident)]
+    if rules.telemetry:
+        verdicts.insert(0, _telemetry(statuses))
+    if rules.slo_compliance:
+        verdicts.append(_compliance(statuses))
+    if rules.burn_alerts:
+        verdicts.append(_alerts(firing(statuses, catalogue.alerting)))
+    need = rules.ihsan_at_least
+    verdicts.append(Verdict("ihsan", ihsan >= need, f"ihsan is {ihsan:.1f} (need {need:g})"))
+    return Gates(tuple(verdicts))
+
+
+def _telemetry(statuses: Sequence[SloStatus]) -> Verdict:
+    blind = [s for s in statuses if s.state == "no_data"]
+    if not blind:
+        return Verdict("telemetry", True, f"all {len(statuses)} SLOs have data")
+    why = "; ".join(sorted({s.counts.problem or "no traffic in the window" for s in blind}))
+    return Verdict("telemetry", False, f"no data for {', '.join(s.name for s in blind)} ({why})")
+
+
+def _budget(catalogue: Catalogue, statuses: Sequence[SloStatus]) -> Verdict:
+    policy = catalogue.budget_policy
+    known = {s.name: s.budget_left for s in statuses if s.budget_left is not None}
+    short = {name: left for name, left in known.items() if left <= policy.optimize_above}
+    if short:
+        need = f"(need {policy.optimize_above:.0%})"
+        reasons = [f"{name} has {left:.0%} budget {need}" for name, left in short.items()]
+        frozen = [name for name, left in short.items() if left < policy.freeze_below]
+        if frozen:
+            reasons.append(f"deployments are frozen by {', '.join(frozen)}")
+        return Verdict("error_budget", False, "; ".join(reasons))
+    if not known:
+        return Verdict("error_budget", False, "no SLO has a known budget")
+    return Verdict("error_budget", True, _least(known))
+
+
+def _least(known: Mapping[str, float]) -> str:
+    name = min(known, key=lambda n: known[n])
+    return f"the least budget is {known[name]:.0%}, of {name}"
+
+
+def _compliance(statuses: Sequence[SloStatus]) -> Verdict:
+    broken = [s.name for s in statuses if s.state == "breached"]
+    if broken:
+        return Verdict("slo_compliance", False, f"breached: {', '.join(broken)}")
+    met = sum(s.state in ("meeting", "at_risk") for s in statuses)
+    return Verdict("slo_compliance", True, f"{met} of {len(statuses)} SLOs hold, none is breached")
+
+
+def _alerts(alerts: Sequence[Alert]) -> Verdict:
+    blocking = [a for a in alerts if a.pair.severity in ("critical", "warning")]
+    if blocking:
+        return Verdict("burn_alerts", False, "; ".join(str(a) for a in blocking))
+    told = "; ".join(str(a) for a in alerts) or "none fires"
+    return Verdict("burn_alerts", True, f"critical and warning burn-rate alerts: {told}")
+
+
+def _incident(incidents: Sequence[Incident], at: datetime, within: timedelta) -> Verdict:
+    recent = [i for i in incidents if i.resolved_at is None or i.opened_at > at - within]
+    if recent:
+        newest = max(recent, key=lambda i: i.opened_at)
+        text = f"{newest.kind} at {format_instant(newest.opened_at)}: {newest.summary}"
+        return Verdict("recent_incident", False, text)
+    return Verdict("recent_incident", True, f"no incident within {format_duration(within)}")

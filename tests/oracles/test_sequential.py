@@ -1,0 +1,91 @@
+"""The canary judge against what it promises: error rates under repeated looks."""
+
+import math
+
+import numpy as np
+import pytest
+
+from node0lib.canary.rollout import wilson_low
+from node0lib.canary.sequential import MetricVerdict, Tally, judge
+
+
+def _looks(ratio: float, n: int, seed: int, *, rate: float = 0.01, share: float = 0.05) -> list[Tally]:
+    """Looks of 6,000 requests each, binomial errors, the canary's rate ``ratio`` times the control's."""
+    rng = np.random.default_rng(seed)
+    canary = round(6000 * share)
+    bad = rng.binomial([6000 - canary, canary], [rate, rate * ratio], size=(n, 2))
+    return [Tally((6000 - canary, canary), (int(a), int(b))) for a, b in bad]
+
+
+def _judge(looks: list[Tally], alpha: float = 0.05) -> MetricVerdict:
+    return judge("error_rate", looks, margin=1.05, alpha=alpha, beta=0.05)
+
+
+def test_a_harmless_canary_is_rarely_stopped_however_often_one_looks() -> None:
+    """At alpha 5% at most 5% of 300 equal canaries fail at any of 20 looks (measured: about 1%)."""
+    stopped = sum(
+        any(_judge(looks[: k + 1]).kind == "fail" for k in range(20)) for looks in (_looks(1.0, 20, s) for s in range(300))
+    )
+    assert stopped / 300 <= 0.05
+
+
+def test_the_naive_rule_is_what_we_are_not() -> None:
+    """On the same equal canaries "worse than 1.05 x control" on point estimates stops more than half."""
+    stopped = 0
+    for seed in range(100):
+        bad = np.cumsum([t.bad for t in _looks(1.0, 20, seed)], axis=0)
+        requests = np.cumsum([t.requests for t in _looks(1.0, 20, seed)], axis=0)
+        rates = bad / requests
+        stopped += bool((rates[:, 1] > 1.05 * rates[:, 0]).any())
+    assert stopped > 50
+
+
+def test_a_bad_canary_is_stopped() -> None:
+    """A canary with five times the errors fails within three looks in nearly all of 50 rollouts."""
+    assert sum(_judge(_looks(5.0, 3, seed)).kind == "fail" for seed in range(50)) >= 48
+
+
+def test_the_confidence_sequence_covers() -> None:
+    """The true ratio lies within the interval at every one of 20 looks in at least 90% of 100 rollouts."""
+    held = 0
+    for seed in range(100):
+        looks = _looks(1.5, 20, seed)
+        verdicts = [_judge(looks[: k + 1]) for k in range(0, 20, 4)]
+        held += all(v.low <= 1.5 <= v.high for v in verdicts)
+    assert held >= 90
+
+
+def test_enough_data_pass() -> None:
+    """With a wide margin and many requests an equal canary passes."""
+    found = judge("error_rate", _looks(1.0, 60, 1, share=0.5), margin=1.5, alpha=0.05, beta=0.05)
+    assert found.kind == "pass" and found.high <= 1.5
+
+
+def test_inconclusive_says_how_much_is_missing() -> None:
+    """+5% on 1% errors needs some hundred thousand canary requests, and the verdict says so."""
+    found = _judge(_looks(1.0, 10, 1))
+    assert found.kind == "inconclusive" and found.need is not None and 100_000 < found.need < 2_000_000
+
+
+@pytest.mark.parametrize("looks", [[], [Tally((100, 0), (1, 0))], [Tally((0, 100), (0, 1))]])
+def test_an_empty_arm_is_no_data(looks: list[Tally]) -> None:
+    """Missing data is its own verdict: neither a pass nor a failure."""
+    assert _judge(looks).kind == "no_data"
+
+
+def test_no_errors_exclude_nothing() -> None:
+    """Without a single bad event nothing is known of the ratio, and the judge says so."""
+    found = _judge([Tally((5700, 300), (0, 0))] * 5)
+    assert (found.kind, found.ratio, found.low, found.high) == ("inconclusive", None, 0.0, math.inf)
+
+
+def test_looks_may_be_split_or_joined() -> None:
+    """Two looks of one share tell what their sum tells."""
+    looks = [Tally((5700, 300), (57, 9)), Tally((5700, 300), (60, 11))]
+    joined = [Tally((11_400, 600), (117, 20))]
+    assert _judge(looks).low == pytest.approx(_judge(joined).low)
+
+
+def test_wilsons_interval_is_the_published_one() -> None:
+    """Wilson's lower bound for 10 of 100 at z = 1.96 is 0.0552 (Newcombe 1998)."""
+    assert wilson_low(10, 100, z=1.959964) == pytest.approx(0.0552, abs=5e-5)

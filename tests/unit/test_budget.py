@@ -1,0 +1,88 @@
+"""Error budgets, burn rates and states."""
+
+import math
+from datetime import timedelta
+
+import pytest
+
+from node0lib.errors import ConfigError, DataError
+from node0lib.sli.series import Counts
+from node0lib.slo.budget import budget_left, burn_rate, status
+from node0lib.slo.catalogue import AlertPair, BudgetPolicy, Catalogue
+from node0lib.slo.objective import Objective
+
+HOUR, MONTH = timedelta(hours=1), timedelta(days=30)
+API = Objective("api", "ratio", 0.999, MONTH)
+IHSAN = Objective("ihsan", "invariant", 1.0, HOUR, minimum=100.0)
+
+
+def test_burn_is_the_error_ratio_over_the_budget() -> None:
+    """One failure in ten requests at 99.9% burns 100x."""
+    assert burn_rate(API, Counts(9, 10, 1.0)) == pytest.approx(100)
+
+
+def test_no_traffic_is_its_own_state() -> None:
+    """Without traffic there is no burn, no budget spent, and the state is no_data, never meeting."""
+    found = status(API, {MONTH: Counts(0, 0, 1.0), HOUR: Counts(0, 0, 1.0)}, BudgetPolicy())
+    assert (found.state, found.budget_left, found.burn["1h"], found.sli) == ("no_data", None, None, None)
+
+
+def test_the_budget_is_weighted_by_events() -> None:
+    """A busy hour counts for its requests: the budget is errors over all requests, no mean of ratios."""
+    quiet, busy = Counts(90, 100, 1.0), Counts(999_900, 1_000_000, 1.0)
+    together = Counts(quiet.good + busy.good, quiet.total + busy.total, 1.0)
+    assert budget_left(API, together) == pytest.approx(1 - 110 / (0.001 * 1_000_100))
+
+
+def test_an_overspent_budget_is_negative_and_breached() -> None:
+    """Twice the allowed errors leave minus one budget."""
+    found = status(API, {MONTH: Counts(998, 1000, 1.0)}, BudgetPolicy())
+    assert found.budget_left == pytest.approx(-1) and found.state == "breached"
+
+
+@pytest.mark.parametrize(("good", "state"), [(9999, "meeting"), (9992, "at_risk")])
+def test_little_budget_is_a_risk(good: int, state: str) -> None:
+    """Under the freeze threshold an SLO is at risk although it still holds."""
+    counts = {MONTH: Counts(good, 10_000, 1.0), HOUR: Counts(10_000, 10_000, 1.0)}
+    assert status(API, counts, BudgetPolicy()).state == state
+
+
+def test_a_fast_burn_is_a_risk() -> None:
+    """A burn at or above the alert threshold over the look-back makes an SLO at risk with all its budget."""
+    counts = {MONTH: Counts(100_000, 100_000, 1.0), HOUR: Counts(997, 1000, 1.0)}
+    assert status(API, counts, BudgetPolicy()).state == "at_risk"
+
+
+def test_an_invariant_burns_infinitely_when_broken() -> None:
+    """An invariant has no budget: burn 0 while it holds, infinite and breached when not."""
+    assert burn_rate(IHSAN, Counts(3, 3, 1.0)) == 0
+    assert burn_rate(IHSAN, Counts(2, 3, 1.0)) == math.inf
+    assert status(IHSAN, {HOUR: Counts(2, 3, 1.0)}, BudgetPolicy()).state == "breached"
+
+
+def test_the_own_window_is_needed() -> None:
+    """A status without the counts of the SLO's own window is an error that names it."""
+    with pytest.raises(DataError, match="30d"):
+        status(API, {HOUR: Counts(1, 1, 1.0)}, BudgetPolicy())
+
+
+def test_exhaustion_follows_the_last_hours_burn() -> None:
+    """Half a budget at burn 6 lasts 60 hours of a 720-hour window."""
+    counts = {MONTH: Counts(99_950, 100_000, 1.0), HOUR: Counts(994, 1000, 1.0)}
+    found = status(API, counts, BudgetPolicy())
+    assert found.hours_to_exhaustion == pytest.approx(60)
+
+
+@pytest.mark.parametrize(
+    ("share", "hours", "factor"), [(0.02, 1, 14.4), (0.05, 6, 6), (0.10, 24, 3), (0.10, 72, 1)]
+)
+def test_alert_factors_are_the_workbooks(share: float, hours: int, factor: float) -> None:
+    """Budget share x period / long window gives 14.4, 6, 3 and 1 over 30 days."""
+    pair = AlertPair("critical", share, timedelta(hours=hours), timedelta(hours=hours) / 12)
+    assert pair.factor(MONTH) == pytest.approx(factor)
+
+
+def test_an_unknown_slo_is_named_with_the_known_ones() -> None:
+    """Asking for an SLO that is not there says which are."""
+    with pytest.raises(ConfigError, match="api"):
+        Catalogue((API,)).slo("apo")
