@@ -1,0 +1,185 @@
+"""Small tables for notebook cells: one value of the cycle in, HTML and aligned plain text out.
+
+Everything is escaped, numbers are rounded in ``words`` and nowhere else, and what is missing says so. Columns of
+numbers are aligned right; a state is written out and never told by colour alone.
+
+>>> from node0lib.cycle import Decision
+>>> decision(Decision("no_change", ("not shown by the data",), {})).text.splitlines()[0]
+'No change'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from node0lib.canary.rollout import Rollout
+from node0lib.cycle import Decision, Given
+from node0lib.gates import Gates
+from node0lib.ihsan import IhsanScore
+from node0lib.optimize.propose import Proposal
+from node0lib.optimize.risk import Classified
+from node0lib.ports import Policy
+from node0lib.slo.budget import SloStatus
+from node0lib.views import words
+from node0lib.views.display import Display, note
+
+_FINDINGS = {"pass": "pass", "fail": "fail", "not_applicable": "does not apply"}
+_STAGES = {"passed": "passed", "went_on": "went on", "failed": "failed", "held": "held", "telemetry_lost": "no data"}
+_TONES = {
+    "meeting": "good", "at risk": "notice", "breached": "bad", "no data": "bad",
+    "pass": "good", "fail": "bad", "open": "good", "closed": "bad",
+    "passed": "good", "went on": "notice", "failed": "bad", "held": "notice",
+}  # fmt: skip
+"""Words that stand for a state, and their tone in a page's style sheet."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's head; numbers are aligned right, a state is marked."""
+
+    head: str
+    number: bool = False
+    state: bool = False
+
+
+def table(caption: str, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Display:
+    """Return a table of texts, each row as long as ``columns``; the first column heads its row."""
+    cells = [tuple(row) for row in rows]
+    heads = "".join(f'<th scope="col"{_class(c)}>{escape(c.head)}</th>' for c in columns)
+    body = "".join(f"<tr>{_row(columns, row)}</tr>" for row in cells)
+    html = (
+        f'<table class="n0-table"><caption>{escape(caption)}</caption>'
+        f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+    )
+    return Display(html, _text(caption, columns, cells))
+
+
+def _class(column: Column) -> str:
+    return ' class="n0-number"' if column.number else ""
+
+
+def _row(columns: Sequence[Column], row: Sequence[str]) -> str:
+    parts = []
+    for number, (column, text) in enumerate(zip(columns, row, strict=True)):
+        tag, scope = ("th", ' scope="row"') if number == 0 else ("td", "")
+        shown = escape(text)
+        if column.state:
+            shown = f'<span class="n0-state n0-{_TONES.get(text, "plain")}">{shown}</span>'
+        parts.append(f"<{tag}{scope}{_class(column)}>{shown}</{tag}>")
+    return "".join(parts)
+
+
+def _text(caption: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
+    grid = [[c.head for c in columns], *rows]
+    widths = [max(len(line[i]) for line in grid) for i in range(len(columns))]
+    lines = [
+        "  ".join(
+            text.rjust(width) if column.number else text.ljust(width)
+            for text, width, column in zip(line, widths, columns, strict=True)
+        ).rstrip()
+        for line in grid
+    ]
+    return "\n".join([caption, *lines])
+
+
+def given(seen: Given) -> Display:
+    """What the cycle looks at: instant, mode, where the numbers come from, the live policy."""
+    simulated = " (simulated)"
+    target = (seen.target or "none") + simulated * (seen.target is not None and seen.target_simulated)
+    policy = ", ".join(f"{name} = {words.setting(value)}" for name, value in seen.policy.items())
+    rows = [
+        ("instant", words.moment(seen.at)),
+        ("mode", seen.mode),
+        ("telemetry", seen.source + simulated * seen.simulated),
+        ("target", target),
+        ("live policy", policy or "-"),
+        ("incidents remembered", str(len(seen.incidents))),
+        ("seed", str(seen.seed)),
+    ]
+    return table("What this cycle looks at", (Column("what"), Column("value")), rows)
+
+
+def statuses(found: Sequence[SloStatus]) -> Display:
+    """Every SLO: promise, window, what was measured, budget left, burn, state."""
+    columns = (
+        Column("SLO"), Column("objective", number=True), Column("window", number=True),
+        Column("measured", number=True), Column("observed", number=True), Column("budget left", number=True),
+        Column("burn 1h", number=True), Column("6h", number=True), Column("24h", number=True),
+        Column("state", state=True),
+    )  # fmt: skip
+    rows = [
+        (
+            s.name, words.objective(s.objective), words.window(s.window), words.percent(s.sli, 3),
+            words.percent(s.counts.coverage, 0), words.percent(s.budget_left),
+            *(words.rate(s.burn.get(w)) for w in ("1h", "6h", "1d")), words.STATES[s.state],
+        )
+        for s in found
+    ]  # fmt: skip
+    met = sum(s.state in ("meeting", "at_risk") for s in found)
+    caption = f"{met} of {len(found)} service levels are met; a burn of 1 spends the budget exactly by the window's end"
+    return table(caption, columns, rows)
+
+
+def ihsan(score: IhsanScore) -> Display:
+    """The compliance score and the finding of every control."""
+    columns = (Column("control"), Column("weight", number=True), Column("result", state=True), Column("finding"))
+    rows = [(f.control, f"{f.weight:g}", _FINDINGS[f.state], f.finding) for f in score.findings]
+    return table(f"Ihsan score {score.value:.1f} of 100, from {len(rows)} controls", columns, rows)
+
+
+def gates(asked: Gates) -> Display:
+    """Every gate's answer and reason."""
+    rows = [(v.gate, "open" if v.open else "closed", v.reason) for v in asked.verdicts]
+    closed = sum(not v.open for v in asked.verdicts)
+    said = f"{closed} of {len(rows)} gates are closed: nothing may change now" if closed else "Every gate is open"
+    columns = (Column("gate"), Column("answer", state=True), Column("why"))
+    return table(f"May anything change now? {said}", columns, rows)
+
+
+def proposal(live: Policy, found: Proposal | None, classified: Classified | None) -> Display:
+    """Knobs, live value and candidate; the estimate; the risk class with the criteria that decided it."""
+    if found is None:
+        return note("No candidate: the gates are closed, there is no target, or nothing better was found.")
+    rows = list(words.changes(live, found.policy))
+    e = found.estimate
+    shown = "shown by the data" if e.shown else "not shown by the data"
+    caption = (
+        f"Expected improvement {words.interval(e)}, {shown} ({e.n} fresh pairs, confidence "
+        f"{words.percent(e.confidence)}, best of {found.trials} candidates). "
+        f"{'No limit is overstepped' if found.safe else 'An SLO limit would be overstepped'}. "
+    )
+    if classified is not None:
+        why = "; ".join(classified.reasons) or "no criterion asks for more"
+        caption += f"Risk class {classified.change_class}: {why}."
+    return table(caption, (Column("knob"), Column("live", number=True), Column("candidate", number=True)), rows)
+
+
+def rollout(walked: Rollout | None) -> Display:
+    """Every stage: share, length, requests of both arms, outcome and why."""
+    if walked is None:
+        return note("No rollout took place.")
+    columns = (
+        Column("stage", number=True), Column("minutes", number=True), Column("control requests", number=True),
+        Column("canary requests", number=True), Column("outcome", state=True), Column("why"),
+    )  # fmt: skip
+    rows = [
+        (
+            words.percent(s.share, 0), str(s.minutes), f"{s.control.requests:,}", f"{s.canary.requests:,}",
+            _STAGES[s.outcome], s.reason,
+        )
+        for s in walked.stages
+    ]  # fmt: skip
+    ending = walked.ending.replace("_", " ")
+    return table(f"The rollout ended after {walked.minutes} minutes: {ending}", columns, rows)
+
+
+def decision(made: Decision) -> Display:
+    """What was decided, what that means, and why."""
+    title, meaning = words.outcome(made.kind)
+    reasons = "".join(f"<li>{escape(r)}</li>" for r in made.reasons)
+    html = (
+        f'<div class="n0-decision"><p><strong>{escape(title)}.</strong> {escape(meaning)}</p><ul>{reasons}</ul></div>'
+    )
+    return Display(html, "\n".join([title, meaning, *(f"- {r}" for r in made.reasons)]))
