@@ -1,20 +1,36 @@
-# make cycle: one production cycle on the embedded node; make test: the tests. Both make .venv first.
+# make cycle: one production cycle on the embedded node.   make test: the tests.   Both make .venv first.
+# make proof: 24 rehearsed hours, every one with verified evidence.   make bench: the benchmarks.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install -q -c constraints.txt
 
-.PHONY: cycle test lint clean
-test: .venv/.test
+.PHONY: cycle test lint proof bench clean
+cycle: .venv/.run
+	$(BIN)/node0 cycle
+
+test: .venv/.test lint
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: .venv/.test
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest $(PYTEST)
+
+proof: .venv/.run
+	$(BIN)/node0 replay --hours 24
+
+bench: .venv/.test
+	$(BIN)/python tests/benchmarks/cycle_time.py
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 .venv/.run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	$(PIP) -e .
 	touch $@
 
 .venv/.test: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	$(PIP) -e '.[test]'
 	touch $@ .venv/.run

@@ -1,0 +1,35 @@
+"""The command line: every verb of node0, one module each.
+
+>>> sorted(main.commands)
+['config', 'cycle', 'evidence', 'replay', 'run']
+"""
+
+from __future__ import annotations
+
+import click
+
+from node0lib.shell.cli.config import config
+from node0lib.shell.cli.cycle import cycle
+from node0lib.shell.cli.evidence import evidence
+from node0lib.shell.cli.frame import Verbs
+from node0lib.shell.cli.replay import replay
+from node0lib.shell.cli.run import run
+
+__all__ = ["main"]
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+@click.version_option(package_name="node0", prog_name="node0")
+def main() -> None:
+    """An SRE workbench: error budgets, honest canaries, evidence.
+
+    Once an hour a cycle looks at a service's telemetry, asks the gates whether
+    anything may change, proposes a better policy, tries it as its risk class
+    demands, keeps it or rolls it back, and seals evidence of all that.
+
+    Every verb knows --help and --output json.
+    """
+
+
+for verb in (config, cycle, evidence, replay, run):
+    main.add_command(verb)

@@ -1,0 +1,81 @@
+"""``node0 evidence``: what was sealed, and whether it holds.
+
+>>> sorted(evidence.commands)
+['verify']
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from node0lib.errors import EvidenceError
+from node0lib.evidence.dsse import PublicKey, key_id, parse_public_pem
+from node0lib.evidence.verify import verify_chain
+from node0lib.shell.cli.frame import config_option, console, echo_json, output_option
+from node0lib.shell.config import load
+from node0lib.shell.evidence_files import EvidenceFiles
+from node0lib.shell.keys import default_key_folder, public_keys, trusted
+from node0lib.shell.workspace import Places
+
+
+@click.group()
+def evidence() -> None:
+    """Check what was sealed."""
+
+
+@evidence.command()
+@config_option
+@click.option(
+    "--into", type=click.Path(path_type=Path, file_okay=False), help="The folder of a rehearsal (node0 replay)."
+)
+@click.option(
+    "--key",
+    "key_files",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    help="A public key (PEM) that you trust; repeatable. Default: this user's own.",
+)
+@click.option("--anchor", help="A provenance digest that you remember; it must be in the chain.")
+@output_option
+def verify(config: Path, into: Path | None, key_files: tuple[Path, ...], anchor: str | None, output: str) -> None:
+    """Verify digests, signatures and the chain PoI -> provenance -> live policy.
+
+    Exit codes: 0 everything holds, 1 something does not (every problem is
+    listed), 2 the command line or the configuration is wrong.
+    """
+    settings = load(config)
+    places = Places.of(settings) if into is None else Places.of(settings).under(into.resolve())
+    store = EvidenceFiles(places.evidence)
+    keys, origin = _keys(store, key_files)
+    live = places.policy.read_bytes() if places.policy.exists() else None
+    report = verify_chain(store, keys, live_policy=live, anchor=anchor)
+    if output == "json":
+        echo_json({"verified": True, "trust": origin, **asdict(report), "newest_policy": dict(report.newest_policy)})
+        return
+    out = console()
+    out.print(f"verified: {report.records} sealed records, the newest of cycle {report.newest_cycle}")
+    out.print(f"live policy {report.policy_sha256[:12]} is the subject of provenance {report.newest_provenance[:12]}")
+    out.print(f"signatures checked with {origin}")
+    if report.unsealed:
+        out.print(f"note: cycle {report.unsealed} was interrupted before its seal; the next cycle accounts for it")
+
+
+def _keys(store: EvidenceFiles, files: tuple[Path, ...]) -> tuple[dict[str, PublicKey], str]:
+    """The keys to trust: those given, else this user's, else those that the evidence itself names."""
+    if files:
+        given = [parse_public_pem(_read(path), str(path)) for path in files]
+        return {key_id(key): key for key in given}, f"{len(files)} given key(s)"
+    own = trusted(default_key_folder())
+    if own:
+        return own, "this user's own key"
+    return public_keys(store), "the key in the evidence itself (nobody vouches for it: pass --key)"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise EvidenceError(f"{path}: the public key cannot be read ({error.strerror or error})") from error

@@ -1,0 +1,98 @@
+"""The two ends of the production-cycle notebook: what it is given, and where its result goes.
+
+The runner passes ``out``, a folder in which ``given.json`` lies and into which ``result.json`` goes. Opened by hand,
+with ``out`` empty, the notebook looks at the embedded node in memory, from the configured policy: nothing is read
+from or written to the installation's data.
+
+>>> progress("searching", 1, 1)
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from node0lib.cycle import CycleResult, Given, Rules
+from node0lib.errors import DataError
+from node0lib.ihsan import Facts
+from node0lib.ports import SliSource, Target
+from node0lib.shell.config import EmbeddedTelemetry, PrometheusTelemetry, Settings, load
+from node0lib.shell.history import embedded_source
+from node0lib.shell.observe import look
+from node0lib.shell.prometheus import PrometheusSource
+from node0lib.shell.records import read_given, write_result
+from node0lib.shell.workspace import instant_of, rules_of, target_of
+from node0lib.simulate.service import EmbeddedNode
+from node0lib.timespan import format_instant, parse_instant
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where the result of a cycle was kept."""
+
+    text: str
+
+    def _repr_mimebundle_(self, **_: object) -> Mapping[str, str]:
+        return {"text/plain": self.text, "text/html": f"<p>{html.escape(self.text)}</p>"}
+
+
+def open_cycle(config: str, at: str, out: str) -> tuple[Given, Rules, Target | None]:
+    """Return what the cycle looks at, the rules people made, and the target; raises ConfigError or DataError.
+
+    ``at`` is ISO 8601, empty for now; ``out`` the folder with ``given.json``, empty to look by hand.
+    """
+    settings = load(Path(config))
+    given = read_given(Path(out)) if out else by_hand(settings, parse_instant(at) if at else datetime.now(UTC))
+    if out and at and parse_instant(at) != given.at:
+        raise DataError(f"{out}/given.json is of {format_instant(given.at)}, not of {at}; pass its own instant")
+    return given, rules_of(settings), target_of(settings)
+
+
+def close_cycle(result: CycleResult, out: str) -> Kept:
+    """Write ``result.json`` into ``out``, atomically; with ``out`` empty nothing is kept."""
+    if not out:
+        return Kept("opened by hand: nothing was written, nothing was applied")
+    return Kept(f"the result is kept in {write_result(Path(out), result).as_posix()}")
+
+
+def progress(what: str, done: int, total: int) -> None:
+    """Show how far something is in the cell's output, and take it away at the end."""
+    from IPython.core.getipython import get_ipython
+    from IPython.display import clear_output
+
+    if get_ipython() is None:
+        return
+    clear_output(wait=done < total)  # type: ignore[no-untyped-call]
+    if done < total:
+        print(f"{what}: {done} of {total}")
+
+
+def by_hand(settings: Settings, now: datetime) -> Given:
+    """Look at an instant without an installation: no history is kept, no incident known, nothing was sealed."""
+    at = instant_of(settings, now)
+    if isinstance(settings.telemetry, PrometheusTelemetry):
+        with closing(PrometheusSource(settings.telemetry.endpoint)) as source:
+            return _seen(settings, source, at)
+    return _seen(settings, _in_memory(settings, settings.telemetry, at), at)
+
+
+def _in_memory(settings: Settings, telemetry: EmbeddedTelemetry, at: datetime) -> SliSource:
+    node = EmbeddedNode(telemetry.seed)
+    return embedded_source(node, settings.initial_policy, at, telemetry.history)
+
+
+def _seen(settings: Settings, source: SliSource, at: datetime) -> Given:
+    return look(
+        settings,
+        source,
+        at,
+        policy=settings.initial_policy,
+        facts=lambda coverage: Facts(coverage=coverage),
+        ihsan_history=(),
+        incidents=(),
+        progress=progress,
+    )

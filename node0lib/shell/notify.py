@@ -1,0 +1,67 @@
+"""Tell somebody: a line in a file, and a webhook whose address is a secret of the environment.
+
+A notification that cannot be delivered is reported and does not change how the cycle ended.
+
+>>> message("c1", "blocked", ("api has 30% budget (need 50%)",), "2026-01-01T00:00:00Z")["status"]
+'blocked'
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from datetime import datetime
+
+import httpx
+
+from node0lib.shell.config import Settings
+from node0lib.shell.workspace import Places
+from node0lib.timespan import format_instant
+
+_SECONDS = 5.0
+
+
+def message(cycle: str, status: str, reasons: Sequence[str], at: str) -> dict[str, object]:
+    """Return what is told."""
+    return {"cycle": cycle, "at": at, "status": status, "reasons": list(reasons)}
+
+
+def notify(
+    settings: Settings, places: Places, status: str, reasons: Sequence[str], cycle: str, at: datetime
+) -> str | None:
+    """Tell of a status that somebody asked to be told of; return why it could not be delivered, or None."""
+    wanted = settings.notification
+    failures = "failed" if status not in ("applied", "no_change", "recommended", "held", "inconclusive") else status
+    if status not in wanted.on and failures not in wanted.on:
+        return None
+    told = message(cycle, status, reasons, format_instant(at))
+    problems = [p for p in (_append(wanted.file, places, told), _post(wanted.webhook_env, told)) if p]
+    return "; ".join(problems) or None
+
+
+def _append(name: str | None, places: Places, told: dict[str, object]) -> str | None:
+    """One whole line in one write: a reader never sees half of it."""
+    if name is None:
+        return None
+    path = places.data / name
+    try:
+        with path.open("ab") as file:
+            file.write((json.dumps(told, ensure_ascii=False) + "\n").encode())
+    except OSError as error:
+        return f"{places.shown(path)}: the notification could not be written ({error.strerror or error})"
+    return None
+
+
+def _post(variable: str | None, told: dict[str, object]) -> str | None:
+    """The address may hold a token: no message names it, only the variable it came from."""
+    if variable is None:
+        return None
+    address = os.environ.get(variable)
+    if not address:
+        return f"the environment variable {variable} holds no webhook address"
+    try:
+        httpx.post(address, json=told, timeout=_SECONDS).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return f"the webhook of {variable} did not take the notification ({type(error).__name__})"
+    return None

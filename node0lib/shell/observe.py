@@ -1,0 +1,145 @@
+"""Look once: telemetry, the live policy, and the facts that the controls judge, as one ``Given``.
+
+And after the notebook: derive again, from the same ``Given``, whatever follows from it. The search and the rollout
+are the notebook's; score, statuses, gates, class and decision are not a matter of trust.
+
+>>> told_source.__name__
+'told_source'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from node0lib import cycle as steps
+from node0lib.cycle import CycleResult, Given
+from node0lib.errors import DataError
+from node0lib.evidence.poi import Source
+from node0lib.gates import Incident
+from node0lib.ihsan import Facts
+from node0lib.ports import Policy, Progress, SliSource
+from node0lib.shell import collect
+from node0lib.shell.config import PrometheusTelemetry, Settings
+from node0lib.shell.environment import pin_mismatches
+from node0lib.shell.keys import default_key_folder
+from node0lib.shell.records import plain
+from node0lib.shell.recovery import Found
+from node0lib.shell.state import State
+from node0lib.shell.workspace import Places, rules_of, source_of, target_of
+from node0lib.timespan import format_instant
+
+
+def told_source(settings: Settings) -> Source:
+    """Return where the telemetry comes from, as it is told to people."""
+    if isinstance(settings.telemetry, PrometheusTelemetry):
+        return Source(f"prometheus at {settings.telemetry.endpoint.address}", simulated=False)
+    return Source("embedded node", simulated=True)
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Everything that looking needs."""
+
+    settings: Settings
+    places: Places
+    state: State
+    found: Found
+    progress: Progress
+    at: datetime
+    cycle: str
+
+    def given(self, live: Policy) -> Given:
+        """Read the telemetry and fix everything the cycle will look at; raises DataError."""
+        with source_of(self.settings, self.places, live, self.at, self.progress) as source:
+            return look(
+                self.settings,
+                source,
+                self.at,
+                policy=live,
+                facts=self._facts,
+                ihsan_history=self._ihsan_history(),
+                incidents=self.state.incidents(self.at - self.settings.catalogue.gates.recent_incident),
+                progress=self.progress,
+            )
+
+    def _ihsan_history(self) -> tuple[float, ...]:
+        windows = [s.window for s in self.settings.catalogue.slos if s.kind == "invariant"]
+        return self.state.scores(max(windows), self.at) if windows else ()
+
+    def _facts(self, coverage: float | None) -> Facts:
+        constraints = self.settings.constraints
+        return Facts(
+            sealed_records=len(self.found.chain),
+            chain_problem=self.found.chain_problem,
+            policy_problem=self.found.policy_problem,
+            hours_since_crash=self._hours_since_crash(),
+            coverage=coverage,
+            pin_mismatches=pin_mismatches(constraints) if constraints else None,
+            clock_problem=self._clock_problem(),
+            key_problem=self._key_problem(),
+        )
+
+    def _hours_since_crash(self) -> float | None:
+        day = self.state.incidents(self.at - timedelta(days=1))
+        newest = max((i.opened_at for i in day if i.kind == "interrupted"), default=None)
+        return None if newest is None else (self.at - newest) / timedelta(hours=1)
+
+    def _clock_problem(self) -> str | None:
+        newest = max((row.at for row in self.state.cycles() if row.id != self.cycle), default=self.at)
+        return f"the cycle of {format_instant(newest)} lies ahead of now" if newest > self.at else None
+
+    def _key_problem(self) -> str | None:
+        folder = default_key_folder().resolve()
+        inside = folder.is_relative_to(self.places.root.resolve())
+        return "the signing key lies within the workspace, where a notebook may write" if inside else None
+
+
+def look(
+    settings: Settings,
+    source: SliSource,
+    at: datetime,
+    *,
+    policy: Policy,
+    facts: Callable[[float | None], Facts],
+    ihsan_history: tuple[float, ...],
+    incidents: tuple[Incident, ...],
+    progress: Progress,
+) -> Given:
+    """Read the telemetry at ``at``; ``facts`` is told the least coverage that was found."""
+    counts = collect.read_counts(settings.catalogue, source, at, progress)
+    target, told = target_of(settings), told_source(settings)
+    seed = np.random.SeedSequence([settings.optimizer.seed, int(at.timestamp())]).generate_state(1)
+    return Given(
+        at=at,
+        mode=settings.mode,
+        source=told.name,
+        simulated=told.simulated,
+        target=target.name if target else None,
+        target_simulated=bool(target and target.simulated),
+        policy=policy,
+        counts=counts,
+        series=collect.read_series(settings.catalogue, source, at),
+        facts=facts(collect.least_coverage(settings.catalogue, counts)),
+        ihsan_history=ihsan_history,
+        incidents=incidents,
+        seed=int(seed[0]),
+    )
+
+
+def derived_again(settings: Settings, given: Given, result: CycleResult) -> CycleResult:
+    """Return the result if it follows from what was given; raises DataError if it does not."""
+    rules, target = rules_of(settings), target_of(settings)
+    ihsan = steps.score_ihsan(given, rules)
+    statuses = steps.assess(given, rules, ihsan)
+    gates = steps.ask_gates(given, rules, statuses, ihsan)
+    classified = steps.classify_proposal(rules, result.proposal)
+    proposal, rollout = result.proposal, result.rollout
+    decision = steps.decide(given, rules, gates, proposal, classified, rollout, target)
+    again = steps.conclude(given, statuses, ihsan, gates, proposal, classified, rollout, decision)
+    if plain(again) != plain(result):
+        raise DataError("the notebook's result does not follow from what it was given; nothing is applied")
+    return result

@@ -1,0 +1,163 @@
+"""Publish what a cycle found: the audit and the investor report, whole or not at all.
+
+Every digest on a page was computed by the runner from the files as they lie. A run that did not get as far as a
+notebook still has its two pages.
+
+>>> banner(Source("prometheus", simulated=False), target_simulated=False, clock="real") is None
+True
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nbformat
+
+from node0lib.canary.rollout import Rollout
+from node0lib.cycle import CycleResult
+from node0lib.evidence.poi import Clock, Source
+from node0lib.evidence.statement import Artifact
+from node0lib.gates import Incident
+from node0lib.optimize.propose import Proposal
+from node0lib.optimize.risk import Classified
+from node0lib.ports import Policy
+from node0lib.shell.config import Settings
+from node0lib.shell.execution import Execution
+from node0lib.shell.files import write_atomic
+from node0lib.shell.records import plain
+from node0lib.shell.sealing import Sealed
+from node0lib.shell.workspace import Places, target_of
+from node0lib.timespan import format_instant
+
+if TYPE_CHECKING:
+    from node0lib.views.report import ReportFacts
+
+_CLOCKS: Mapping[Clock, str] = {
+    "real": "the machine's clock",
+    "simulated": "a simulated clock: this hour was rehearsed",
+}
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the pages of one cycle say."""
+
+    cycle: str
+    at: datetime
+    status: str
+    reasons: tuple[str, ...]
+    incidents: tuple[Incident, ...]
+    settings: Settings
+    places: Places
+    source: Source
+    clock: Clock
+    forced: bool
+    result: CycleResult | None
+    execution: Execution | None
+    artifacts: tuple[Artifact, ...]
+    sealed: Sealed | None
+    chain_problem: str | None
+    deployments: tuple[tuple[str, str], ...]
+
+
+def banner(source: Source, *, target_simulated: bool, clock: Clock) -> str | None:
+    """Return what every page of the reports must say if anything was simulated."""
+    said = [
+        *(["SIMULATED TARGET"] if target_simulated else []),
+        *(["SIMULATED TELEMETRY"] if source.simulated else []),
+        *(["SIMULATED CLOCK"] if clock == "simulated" else []),
+    ]
+    return " - ".join(said) or None
+
+
+def reports(page: Page) -> tuple[Path, Path]:
+    """Write both reports; return their paths. Raises RunError if one cannot be written."""
+    from node0lib.views.report import audit, investor
+
+    facts, notebook = _facts(page), page.execution.notebook if page.execution else nbformat.v4.new_notebook()
+    folder = page.places.reports
+    paths = folder / f"{page.cycle}.audit.html", folder / f"{page.cycle}.investor.html"
+    for path, make in zip(paths, (audit, investor), strict=True):
+        write_atomic(path, make(notebook, facts).encode())
+    return paths
+
+
+def _facts(page: Page) -> ReportFacts:
+    from node0lib.views.headlines import caveats, headlines
+    from node0lib.views.report import ReportFacts
+
+    target, execution, result = target_of(page.settings), page.execution, page.result
+    where = f"{execution.where}: {execution.message}" if execution and execution.where else "; ".join(page.reasons)
+    return ReportFacts(
+        cycle=page.cycle,
+        at=page.at,
+        status=page.status,
+        failed=result is None,
+        message=where if result is None else "",
+        reasons=(*page.reasons, *(f"incident {i.kind}: {i.summary}" for i in page.incidents)),
+        banner=banner(page.source, target_simulated=bool(target and target.simulated), clock=page.clock),
+        mode=page.settings.mode,
+        source=page.source.name,
+        target=target.name if target else None,
+        parameters=_parameters(page),
+        cells=tuple((c.title, c.state, c.seconds) for c in execution.cells) if execution else (),
+        digests=_digests(page),
+        evidence=_evidence(page),
+        builder=f"node0 {version('node0')}",
+        headlines=(*headlines(result), _delivered(page)) if result else (_delivered(page),),
+        caveats=(*(caveats(result) if result else ()), *_blind(page)),
+        clock=_CLOCKS[page.clock],
+        result=result,
+    )
+
+
+def _parameters(page: Page) -> Mapping[str, object]:
+    return {
+        "config": page.places.shown(page.settings.config),
+        "at": format_instant(page.at),
+        "out": page.places.shown(page.places.cycle(page.cycle)),
+        "forced": page.forced,
+    }
+
+
+def _digests(page: Page) -> tuple[tuple[str, str], ...]:
+    sealed = page.sealed.artifacts if page.sealed else ()
+    return tuple((a.uri or a.name, a.sha256) for a in (*page.artifacts, *sealed))
+
+
+def _evidence(page: Page) -> tuple[str, ...]:
+    if page.sealed is None:
+        return ()
+    return tuple(page.places.shown(page.places.evidence / str(a.uri)) for a in page.sealed.artifacts)
+
+
+def _blind(page: Page) -> tuple[str, ...]:
+    if page.chain_problem is None:
+        return ()
+    return (f"The evidence does not verify, so nothing was added to it: {page.chain_problem}",)
+
+
+def _delivered(page: Page) -> tuple[str, str, str]:
+    """Deployments of the last 30 days, this cycle's own not yet among them."""
+    failed = sum(outcome == "failed" for _, outcome in page.deployments)
+    return "Deployments before", str(len(page.deployments)), f"in the 30 days before, {failed} of them failed"
+
+
+def change_row(proposal: Proposal, classified: Classified, rollout: Rollout, live: Policy) -> dict[str, object]:
+    """Return the row of a change that was tried."""
+    e = proposal.estimate
+    return {
+        "class": str(classified.change_class),
+        "ending": rollout.ending,
+        "before": json.dumps(plain(dict(live)), sort_keys=True),
+        "after": json.dumps(plain(dict(proposal.policy)), sort_keys=True),
+        "improvement": e.improvement,
+        "low": e.low,
+        "high": e.high,
+    }
