@@ -41,7 +41,6 @@ from node0lib.shell.schema import Model
 from node0lib.shell.settings import (
     EmbeddedTarget,
     EmbeddedTelemetry,
-    EvidenceOptions,
     Notification,
     PrometheusTelemetry,
     Schedule,
@@ -67,7 +66,6 @@ from node0lib.slo.catalogue import Catalogue
 __all__ = [
     "EmbeddedTarget",
     "EmbeddedTelemetry",
-    "EvidenceOptions",
     "Notification",
     "PrometheusTelemetry",
     "Schedule",
@@ -136,7 +134,7 @@ class _Reading:
             mode=top.mode,
             schedule=Schedule(**dict(sections["schedule"])),
             optimizer=Search(**dict(sections["optimizer"])),
-            evidence_options=EvidenceOptions(sections["evidence"].sbom, constraints),
+            constraints=constraints,
             notification=Notification(**{**dict(sections["notification"]), "on": tuple(sections["notification"].on)}),
             files=tuple(self._files),
             notes=silent_alerts(catalogue),

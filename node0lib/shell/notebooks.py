@@ -10,17 +10,18 @@ from or written to the installation's data.
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from node0lib.cycle import CycleResult, Given, Rules
 from node0lib.errors import DataError
+from node0lib.gates import Incident
 from node0lib.ihsan import Facts
 from node0lib.ports import SliSource, Target
-from node0lib.shell.config import EmbeddedTelemetry, PrometheusTelemetry, Settings, load
+from node0lib.shell.config import PrometheusTelemetry, Settings, load
 from node0lib.shell.history import embedded_source
 from node0lib.shell.observe import look
 from node0lib.shell.prometheus import PrometheusSource
@@ -71,28 +72,28 @@ def progress(what: str, done: int, total: int) -> None:
         print(f"{what}: {done} of {total}")
 
 
-def by_hand(settings: Settings, now: datetime) -> Given:
-    """Look at an instant without an installation: no history is kept, no incident known, nothing was sealed."""
+@contextmanager
+def source_by_hand(settings: Settings, at: datetime) -> Iterator[SliSource]:
+    """Open the telemetry without an installation: the embedded node's past is made in memory."""
+    telemetry = settings.telemetry
+    if isinstance(telemetry, PrometheusTelemetry):
+        with PrometheusSource(telemetry.endpoint) as source:
+            yield source
+    else:
+        yield embedded_source(EmbeddedNode(telemetry.seed), settings.initial_policy, at, telemetry.history)
+
+
+def by_hand(settings: Settings, now: datetime, incidents: tuple[Incident, ...] = ()) -> Given:
+    """Look at an instant without an installation: no history is kept, nothing was sealed."""
     at = instant_of(settings, now)
-    if isinstance(settings.telemetry, PrometheusTelemetry):
-        with closing(PrometheusSource(settings.telemetry.endpoint)) as source:
-            return _seen(settings, source, at)
-    return _seen(settings, _in_memory(settings, settings.telemetry, at), at)
-
-
-def _in_memory(settings: Settings, telemetry: EmbeddedTelemetry, at: datetime) -> SliSource:
-    node = EmbeddedNode(telemetry.seed)
-    return embedded_source(node, settings.initial_policy, at, telemetry.history)
-
-
-def _seen(settings: Settings, source: SliSource, at: datetime) -> Given:
-    return look(
-        settings,
-        source,
-        at,
-        policy=settings.initial_policy,
-        facts=lambda coverage: Facts(coverage=coverage),
-        ihsan_history=(),
-        incidents=(),
-        progress=progress,
-    )
+    with source_by_hand(settings, at) as source:
+        return look(
+            settings,
+            source,
+            at,
+            policy=settings.initial_policy,
+            facts=lambda coverage: Facts(coverage=coverage),
+            ihsan_history=(),
+            incidents=incidents,
+            progress=progress,
+        )

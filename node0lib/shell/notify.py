@@ -20,6 +20,7 @@ from node0lib.shell.workspace import Places
 from node0lib.timespan import format_instant
 
 _SECONDS = 5.0
+_ENDINGS = ("applied", "no_change", "recommended", "held", "inconclusive", "blocked", "rolled_back")
 
 
 def message(cycle: str, status: str, reasons: Sequence[str], at: str) -> dict[str, object]:
@@ -32,8 +33,8 @@ def notify(
 ) -> str | None:
     """Tell of a status that somebody asked to be told of; return why it could not be delivered, or None."""
     wanted = settings.notification
-    failures = "failed" if status not in ("applied", "no_change", "recommended", "held", "inconclusive") else status
-    if status not in wanted.on and failures not in wanted.on:
+    kind = status if status in _ENDINGS else "failed"
+    if kind not in wanted.on:
         return None
     told = message(cycle, status, reasons, format_instant(at))
     problems = [p for p in (_append(wanted.file, places, told), _post(wanted.webhook_env, told)) if p]

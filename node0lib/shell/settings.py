@@ -51,14 +51,6 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class EvidenceOptions:
-    """Whether an SBOM is made, and the file of pins (absolute; None: nothing is pinned)."""
-
-    sbom: bool
-    constraints: Path | None
-
-
-@dataclass(frozen=True)
 class Notification:
     """Of which endings to tell: in a file of the data folder, and at the address that a variable holds."""
 
@@ -71,8 +63,9 @@ class Notification:
 class Settings:
     """One installation's configuration, whole and right. Paths are absolute.
 
-    ``files`` is every file that was read, for hashing; ``target`` is None where no policy can be tried; ``notes`` are
-    no mistakes, but worth a look (an alert that can never fire).
+    ``files`` is every file that was read, for hashing;
+    ``constraints`` is the file of pins, None where nothing is pinned; ``target`` is None where no policy can be
+    tried; ``notes`` are no mistakes, but worth a look (an alert that can never fire).
     """
 
     config: Path
@@ -89,15 +82,10 @@ class Settings:
     mode: Mode
     schedule: Schedule
     optimizer: Search
-    evidence_options: EvidenceOptions
+    constraints: Path | None
     notification: Notification
     files: tuple[Path, ...]
     notes: tuple[str, ...] = ()
-
-    @property
-    def constraints(self) -> Path | None:
-        """The file of pins, absolute; None where nothing is pinned."""
-        return self.evidence_options.constraints
 
     @property
     def secret_variables(self) -> tuple[str, ...]:

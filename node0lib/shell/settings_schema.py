@@ -163,7 +163,6 @@ class OptimizerModel(Model):
 class EvidenceModel(Model):
     """``evidence:``; ``constraints`` is relative to the file."""
 
-    sbom: bool = True
     constraints: PathText | None = None
 
 

@@ -3,7 +3,7 @@
 A cycle's row is written before anything happens and closed after everything has; the journal names each station
 in between. A row that is still "running" while nobody holds the lock belongs to a cycle that was killed.
 
->>> cycle_id(datetime(2026, 1, 1, 12, tzinfo=UTC))
+>>> cycle_id(parse_instant("2026-01-01T12:00:00Z"))
 '20260101T120000Z'
 """
 

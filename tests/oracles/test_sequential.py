@@ -22,11 +22,10 @@ def _judge(looks: list[Tally], alpha: float = 0.05) -> MetricVerdict:
 
 
 def test_a_harmless_canary_is_rarely_stopped_however_often_one_looks() -> None:
-    """At alpha 5% at most 5% of 300 equal canaries fail at any of 20 looks (measured: about 1%)."""
-    stopped = sum(
-        any(_judge(looks[: k + 1]).kind == "fail" for k in range(20)) for looks in (_looks(1.0, 20, s) for s in range(300))
-    )
-    assert stopped / 300 <= 0.05
+    """At alpha 5% at most 5% of 100 equal canaries fail at any of 20 looks (measured: about 1%)."""
+    rollouts = [_looks(1.0, 20, seed) for seed in range(100)]
+    stopped = sum(any(_judge(looks[: k + 1]).kind == "fail" for k in range(20)) for looks in rollouts)
+    assert stopped / 100 <= 0.05
 
 
 def test_the_naive_rule_is_what_we_are_not() -> None:

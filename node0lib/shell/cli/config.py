@@ -34,7 +34,11 @@ def check(config: Path, output: str) -> None:
     files = [places.shown(path) for path in settings.files]
     slos = [slo.name for slo in settings.catalogue.slos]
     if output == "json":
-        echo_json({"valid": True, "files": files, "slos": slos, "mode": settings.mode})
+        echo_json(
+            {"valid": True, "files": files, "slos": slos, "mode": settings.mode, "notes": list(settings.notes)}
+        )
         return
     console().print(f"{len(files)} files are valid: {', '.join(files)}", soft_wrap=True)
     console().print(f"mode {settings.mode}, {len(slos)} SLOs: {', '.join(slos)}", soft_wrap=True)
+    for note in settings.notes:
+        console().print(f"note: {note}", soft_wrap=True)
