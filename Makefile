@@ -9,7 +9,7 @@ cycle: .venv/.run
 	$(BIN)/node0 cycle
 
 test: .venv/.test lint
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST)
 
 lint: .venv/.test
 	$(BIN)/python -m ruff check

@@ -172,7 +172,7 @@ def try_out(
     if proposal is None or classified is None or target is None or given.mode != "autonomous":
         return None
     rule = rules.catalogue.classes[classified.change_class]
-    if rule.approval or not (proposal.estimate.shown and proposal.safe):
+    if rule.approval or not (worthwhile(rules, proposal) and proposal.safe):
         return None
     change = Change(
         control=given.policy,
@@ -184,6 +184,11 @@ def try_out(
         seed=given.seed,
     )
     return roll_out(change, target, progress)
+
+
+def worthwhile(rules: Rules, proposal: Proposal) -> bool:
+    """Whether the whole interval of the improvement lies above what a change must bring."""
+    return proposal.estimate.low > rules.search.worthwhile
 
 
 def _error_limit(catalogue: Catalogue) -> float:
@@ -212,6 +217,9 @@ def decide(
         return Decision("no_change", (f"{rules.search.trials} candidates, none better than the live policy",), live)
     if not proposal.estimate.shown:
         return Decision("no_change", (f"not shown by the data: {_interval(proposal)}",), live)
+    if not worthwhile(rules, proposal):
+        least = f"{rules.search.worthwhile:.1%}"
+        return Decision("no_change", (f"not shown to be worth a change (above {least}): {_interval(proposal)}",), live)
     if not proposal.safe:
         return Decision("no_change", ("the candidate would overstep an SLO's limit",), live)
     if given.mode == "recommend":

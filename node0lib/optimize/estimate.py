@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from node0lib.errors import DataError
 
@@ -47,7 +47,7 @@ def paired(live: Sequence[float], candidate: Sequence[float], level: float = 0.9
     d = np.log(after / before)
     n, mean = d.size, float(d.mean())
     error = float(d.std(ddof=1)) / np.sqrt(n)
-    half = float(stats.t.ppf(0.5 + level / 2, n - 1)) * error
-    confidence = float(stats.t.cdf(-mean / error, n - 1)) if error > 0 else float(mean < 0)
+    half = float(special.stdtrit(n - 1, 0.5 + level / 2)) * error
+    confidence = float(special.stdtr(n - 1, -mean / error)) if error > 0 else float(mean < 0)
     ends = 1 - np.exp(mean + half), 1 - np.exp(mean - half)
     return Estimate(float(1 - np.exp(mean)), float(ends[0]), float(ends[1]), confidence, int(n))

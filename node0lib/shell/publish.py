@@ -17,8 +17,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import nbformat
-
 from node0lib.canary.rollout import Rollout
 from node0lib.cycle import CycleResult
 from node0lib.evidence.poi import Clock, Source
@@ -78,6 +76,8 @@ def banner(source: Source, *, target_simulated: bool, clock: Clock) -> str | Non
 
 def reports(page: Page) -> tuple[Path, Path]:
     """Write both reports; return their paths. Raises RunError if one cannot be written."""
+    import nbformat
+
     from node0lib.views.report import audit, investor
 
     facts, notebook = _facts(page), page.execution.notebook if page.execution else nbformat.v4.new_notebook()
@@ -93,13 +93,12 @@ def _facts(page: Page) -> ReportFacts:
     from node0lib.views.report import ReportFacts
 
     target, execution, result = target_of(page.settings), page.execution, page.result
-    where = f"{execution.where}: {execution.message}" if execution and execution.where else "; ".join(page.reasons)
     return ReportFacts(
         cycle=page.cycle,
         at=page.at,
         status=page.status,
         failed=result is None,
-        message=where if result is None else "",
+        message="; ".join(page.reasons) if result is None else "",
         reasons=(*page.reasons, *(f"incident {i.kind}: {i.summary}" for i in page.incidents)),
         banner=banner(page.source, target_simulated=bool(target and target.simulated), clock=page.clock),
         mode=page.settings.mode,

@@ -154,10 +154,11 @@ class ScheduleModel(Model):
 class OptimizerModel(Model):
     """``optimizer:``: how long to search."""
 
-    trials: int = Field(default=40, ge=1, le=10_000)
+    trials: int = Field(default=60, ge=1, le=10_000)
     seeds: int = Field(default=3, ge=1, le=1000)
     fresh_seeds: int = Field(default=32, ge=2, le=10_000)
     seed: Seed = 1
+    worthwhile: Share = 0.01
 
 
 class EvidenceModel(Model):

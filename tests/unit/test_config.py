@@ -127,7 +127,7 @@ def test_the_shipped_installation() -> None:
     assert found.target == EmbeddedTarget(20260101)
     assert (found.data, found.evidence, found.reports) == (ROOT / "data", ROOT / "evidence", ROOT / "reports")
     assert found.notebook == ROOT / "notebooks" / "production_cycle.ipynb"
-    assert found.optimizer == Search(trials=40, seeds=3, fresh_seeds=32, seed=1)
+    assert found.optimizer == Search(trials=60, seeds=3, fresh_seeds=32, seed=1)
     assert found.schedule.every == timedelta(hours=1)
     assert found.constraints == ROOT / "constraints.txt"
     assert found.notification.on == ("blocked", "rolled_back", "failed")

@@ -1,6 +1,6 @@
 """What all verbs share: options, how an error ends the program, output as text or JSON, progress on stderr.
 
->>> exit_code_of(ConfigError("x")), exit_code_of(RefusedError("x")), exit_code_of(RunError("x"))
+>>> exit_code_of(ConfigError("x")), exit_code_of(RefusedError("x")), exit_code_of(Node0Error("x"))
 (2, 5, 1)
 """
 
@@ -20,7 +20,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from node0lib.errors import ConfigError, Node0Error, RefusedError, RunError
+from node0lib.errors import ConfigError, Node0Error, RefusedError
 
 config_option = click.option(
     "--config",
@@ -48,7 +48,11 @@ def exit_code_of(error: Node0Error) -> int:
 
 
 class Verbs(click.Group):
-    """A group whose errors are one clear message and an exit code, never a traceback."""
+    """A group whose help lists every verb, and whose errors are one clear message and an exit code."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, verb.get_short_help_str(200)) for name, verb in verbs(self)])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -61,6 +65,15 @@ class Verbs(click.Group):
             # The reader went away (head, say): nothing to tell, and nobody to tell it to.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
+
+
+def verbs(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield every verb below a group with its full name ("evidence verify")."""
+    for name, command in sorted(group.commands.items()):
+        if isinstance(command, click.Group):
+            yield from verbs(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
 
 
 def _fail(text: str, code: int) -> NoReturn:
@@ -126,7 +139,6 @@ def stoppable() -> Iterator[None]:
 
 
 __all__ = [
-    "RunError",
     "Verbs",
     "config_option",
     "console",
@@ -135,4 +147,5 @@ __all__ = [
     "output_option",
     "shown_progress",
     "stoppable",
+    "verbs",
 ]
