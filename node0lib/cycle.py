@@ -46,12 +46,22 @@ class Series:
 
 
 @dataclass(frozen=True)
+class RecentChange:
+    """A change that was applied shortly before: its cycle, the policy it replaced, the SLOs breached already then."""
+
+    cycle: str
+    at: datetime
+    before: Policy
+    breached: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Given:
     """Everything a cycle looks at, fixed once at the edge: with it the cycle can be replayed.
 
     ``counts`` maps SLO and window ("1h") to events; ``ihsan_history`` are the scores of earlier cycles within the
     invariant's window; ``policy`` is the live one, ``target`` names what it governs (None: nothing can be tried),
-    ``seed`` drives the rollout's draws on a simulated target.
+    ``seed`` drives the rollout's draws on a simulated target; ``recent_change`` is the one that is still watched.
     """
 
     at: datetime
@@ -67,6 +77,7 @@ class Given:
     ihsan_history: tuple[float, ...]
     incidents: tuple[Incident, ...]
     seed: int
+    recent_change: RecentChange | None = None
 
 
 @dataclass(frozen=True)
@@ -169,15 +180,12 @@ def try_out(
     progress: Progress,
 ) -> Rollout | None:
     """Walk the class's stages, if the improvement is shown, safe, allowed, and needs no approval first."""
-    if proposal is None or classified is None or target is None or given.mode != "autonomous":
-        return None
-    rule = rules.catalogue.classes[classified.change_class]
-    if rule.approval or not (worthwhile(rules, proposal) and proposal.safe):
+    if proposal is None or classified is None or target is None or not may_try(given, rules, proposal, classified):
         return None
     change = Change(
         control=given.policy,
         candidate=proposal.policy,
-        rule=rule,
+        rule=rules.catalogue.classes[classified.change_class],
         margins=rules.catalogue.canary,
         error_limit=_error_limit(rules.catalogue),
         at=given.at,
@@ -186,16 +194,24 @@ def try_out(
     return roll_out(change, target, progress)
 
 
+def may_try(given: Given, rules: Rules, proposal: Proposal, classified: Classified) -> bool:
+    """Whether a change may be rolled out at all: worth it, safe, and neither the mode nor an approval in its way."""
+    approval = rules.catalogue.classes[classified.change_class].approval
+    in_order = score_ihsan(given, rules).value >= rules.catalogue.canary.ihsan_at_least
+    wanted = worthwhile(rules, proposal) and proposal.safe
+    return given.mode == "autonomous" and wanted and in_order and not approval
+
+
 def worthwhile(rules: Rules, proposal: Proposal) -> bool:
     """Whether the whole interval of the improvement lies above what a change must bring."""
     return proposal.estimate.low > rules.search.worthwhile
 
 
 def _error_limit(catalogue: Catalogue) -> float:
-    """The error share at which the fastest alert of the loosest ratio SLO would fire: a watch's absolute limit."""
+    """The error share at which the fastest alert of the strictest ratio SLO would fire: a watch's absolute limit."""
     ratios = [s for s in catalogue.slos if s.kind == "ratio"]
     factor = max(p.factor(catalogue.alerting.period) for p in catalogue.alerting.pairs)
-    return min(1.0, factor * max((s.budget for s in ratios), default=0.01))
+    return min(1.0, factor * min((s.budget for s in ratios), default=0.01))
 
 
 def decide(
@@ -209,6 +225,8 @@ def decide(
 ) -> Decision:
     """Say what should happen; the first reason that applies wins, and "no change" is a good answer."""
     live = given.policy
+    if given.recent_change is not None and (reasons := watched(given, rules, given.recent_change)):
+        return Decision("rolled_back", reasons, given.recent_change.before)
     if not gates.open:
         return Decision("blocked", gates.reasons, live)
     if target is None:
@@ -225,9 +243,35 @@ def decide(
     if given.mode == "recommend":
         return Decision("recommended", (f"{_interval(proposal)}; mode is recommend, nothing is applied",), live)
     if rollout is None:
-        why = "; ".join(classified.reasons) if classified else ""
-        return Decision("held", (f"the change needs an approval: {why}",), live)
+        return Decision("held", (_why_held(rules, classified),), live)
     return _after(rollout, proposal, live)
+
+
+def watched(given: Given, rules: Rules, change: RecentChange) -> tuple[str, ...]:
+    """Return why a change that was applied shortly before must be taken back; nothing if it may stay.
+
+    The triggers are those of the rollback policy: an SLO newly breached (or, over the alerting period, its budget
+    exhausted), telemetry lost, the ihsan score too low.
+    """
+    rollback, ihsan = rules.catalogue.rollback, score_ihsan(given, rules)
+    found = [s for s in assess(given, rules, ihsan) if s.kind != "invariant" and s.name not in change.breached]
+    long = [s for s in found if s.window >= rules.catalogue.alerting.period]
+    broken = [s.name for s in found if s.state == "breached" and s not in long] if rollback.slo_breach else []
+    spent = [s.name for s in long if s.state == "breached"] if rollback.budget_exhausted else []
+    lost = [s.name for s in found if s.state == "no_data"] if rollback.telemetry_lost else []
+    reasons = [
+        *([f"newly breached: {', '.join(broken)}"] if broken else []),
+        *([f"budget exhausted: {', '.join(spent)}"] if spent else []),
+        *([f"telemetry lost: {', '.join(lost)}"] if lost else []),
+        *([f"ihsan is {ihsan.value:.1f}"] if ihsan.value < rollback.ihsan_below else []),
+    ]
+    return (f"the change of cycle {change.cycle} is taken back", *reasons) if reasons else ()
+
+
+def _why_held(rules: Rules, classified: Classified | None) -> str:
+    if classified is not None and rules.catalogue.classes[classified.change_class].approval:
+        return f"the change needs an approval: {'; '.join(classified.reasons)}"
+    return f"the ihsan score is under {rules.catalogue.canary.ihsan_at_least:g}, which a rollout needs"
 
 
 def _after(rollout: Rollout, proposal: Proposal, live: Policy) -> Decision:

@@ -13,18 +13,20 @@ A class without stages is applied at once and watched for ``stage_duration``.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from node0lib.canary.sequential import MetricVerdict, Tally, judge
+from node0lib.canary.sequential import MetricVerdict, Tally, fails, judge
 from node0lib.ports import Arm, Baseline, Look, Policy, Progress, Target
 from node0lib.slo.catalogue import CanaryRules, ChangeRule
 
 StageOutcome = Literal["passed", "went_on", "failed", "held", "telemetry_lost"]
 Ending = Literal["promoted", "rolled_back", "held"]
 _METRICS = ("error_rate", "latency_p95", "latency_p99")
+_WIDEST = 20.0
+"""No margin is wider: where (almost) nobody waits for the control, a ratio to it means nothing."""
 
 
 @dataclass(frozen=True)
@@ -119,18 +121,18 @@ def _hold(
         seed=change.seed,
     )
     began = len(looks)
-    verdicts: tuple[MetricVerdict, ...] = ()
     for look in coming:
-        looks.append(look)
         if look.canary.requests == 0:
+            before = _verdicts(change, baseline, looks, began, share) if len(looks) > began else ()
+            looks.append(look)
             text = f"no canary requests in minute {look.minute}: telemetry is lost"
-            return _seen(share, looks[began:], verdicts, "telemetry_lost", text)
-        verdicts = _verdicts(change, baseline, looks, share)
-        failed = [v for v in verdicts if v.kind == "fail"]
-        if failed:
-            text = "; ".join(f"{v.metric}: {v.reason}" for v in failed)
+            return _seen(share, looks[began:], before, "telemetry_lost", text)
+        looks.append(look)
+        if _failing(change, baseline, looks, began, share):
+            verdicts = _verdicts(change, baseline, looks, began, share)
+            text = "; ".join(f"{v.metric}: {v.reason}" for v in verdicts if v.kind == "fail")
             return _seen(share, looks[began:], verdicts, "failed", f"at {share:.0%}: {text}")
-    return _at_the_end(change, share, looks, began, verdicts)
+    return _at_the_end(change, share, looks, began, _verdicts(change, baseline, looks, began, share))
 
 
 def _at_the_end(
@@ -177,25 +179,39 @@ def _add(arms: Sequence[Arm]) -> Arm:
     return Arm(*(sum(column) for column in fields))
 
 
-def _verdicts(
-    change: Change, baseline: Baseline, looks: Sequence[Look], share: float
-) -> tuple[MetricVerdict, ...]:
+@dataclass(frozen=True)
+class _Question:
+    """One metric of a comparison: its looks, and the largest ratio that is still harmless."""
+
+    metric: str
+    looks: tuple[Tally, ...]
+    margin: float
+
+
+def _questions(change: Change, baseline: Baseline, looks: Sequence[Look]) -> Iterator[_Question]:
+    shares = (0.05, baseline.slow_p95), (0.01, baseline.slow_p99)
+    margins = (1 + change.margins.error_rate, *(allowed / max(slow, allowed / _WIDEST) for allowed, slow in shares))
+    for name, margin, bad in zip(_METRICS, margins, (_errors, _slow_p95, _slow_p99), strict=True):
+        tallies = (Tally((k.control.requests, k.canary.requests), (bad(k.control), bad(k.canary))) for k in looks)
+        yield _Question(name, tuple(tallies), max(1.0, margin))
+
+
+def _failing(change: Change, baseline: Baseline, looks: Sequence[Look], began: int, share: float) -> bool:
     if share >= 1:
-        alone = [k.canary for k in looks if k.control.requests == 0]
-        return _absolute(_add(alone), baseline, change.error_limit)
-    rules = change.margins
-    margins = (1 + rules.error_rate, 0.05 / baseline.slow_p95, 0.01 / baseline.slow_p99)
-    bad = (_errors, _slow_p95, _slow_p99)
-    return tuple(
-        judge(
-            name,
-            [Tally((k.control.requests, k.canary.requests), (count(k.control), count(k.canary))) for k in looks],
-            margin=max(1.0, margin),
-            alpha=rules.alpha / len(_METRICS),
-            beta=rules.beta,
-        )
-        for name, margin, count in zip(_METRICS, margins, bad, strict=True)
-    )
+        return any(v.kind == "fail" for v in _verdicts(change, baseline, looks, began, share))
+    alpha = change.margins.alpha / len(_METRICS)
+    return any(fails(q.looks, margin=q.margin, alpha=alpha) for q in _questions(change, baseline, looks))
+
+
+def _verdicts(
+    change: Change, baseline: Baseline, looks: Sequence[Look], began: int, share: float
+) -> tuple[MetricVerdict, ...]:
+    """Compare all that the rollout has seen; at 100%, only what this stage has seen, and with limits."""
+    if share >= 1:
+        return _absolute(_add([k.canary for k in looks[began:]]), change.error_limit)
+    alpha, beta = change.margins.alpha / len(_METRICS), change.margins.beta
+    questions = _questions(change, baseline, looks)
+    return tuple(judge(q.metric, q.looks, margin=q.margin, alpha=alpha, beta=beta) for q in questions)
 
 
 def _errors(arm: Arm) -> int:
@@ -210,7 +226,7 @@ def _slow_p99(arm: Arm) -> int:
     return arm.slow_p99
 
 
-def _absolute(seen: Arm, baseline: Baseline, error_limit: float) -> tuple[MetricVerdict, ...]:
+def _absolute(seen: Arm, error_limit: float) -> tuple[MetricVerdict, ...]:
     """Without a control: fail only what is surely (3 sigma) above twice the quantile's share, or the limit."""
     limits = (error_limit, 0.10, 0.02)
     counts = (seen.errors, seen.slow_p95, seen.slow_p99)

@@ -78,6 +78,13 @@ def judge(
     return MetricVerdict(metric, kind, ratio, low, high, margin, need, _reason(kind, low, high, margin, need))
 
 
+def fails(looks: Sequence[Tally], *, margin: float, alpha: float) -> bool:
+    """Whether ``judge`` would say fail: cheap enough to ask at every look, since it needs no interval."""
+    if not all(arm[0] for arm in _totals(looks)):
+        return False
+    return bool(_evidence(looks, np.asarray([margin]))[0][0] >= -math.log(alpha))
+
+
 def _totals(looks: Sequence[Tally]) -> tuple[tuple[int, int], tuple[int, int]]:
     control = sum(t.requests[0] for t in looks), sum(t.bad[0] for t in looks)
     canary = sum(t.requests[1] for t in looks), sum(t.bad[1] for t in looks)

@@ -1,7 +1,8 @@
 """Look once: telemetry, the live policy, and the facts that the controls judge, as one ``Given``.
 
-And after the notebook: derive again, from the same ``Given``, whatever follows from it. The search and the rollout
-are the notebook's; score, statuses, gates, class and decision are not a matter of trust.
+And after the notebook: derive again, from the same ``Given``, whatever follows from it. What the search measured and
+what the rollout saw are the notebook's; score, statuses, gates, what a proposal changes, its class, whether it may be
+tried, and the decision are not a matter of trust.
 
 >>> told_source.__name__
 'told_source'
@@ -10,17 +11,20 @@ are the notebook's; score, statuses, gates, class and decision are not a matter 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any, cast
 
 import numpy as np
 
 from node0lib import cycle as steps
-from node0lib.cycle import CycleResult, Given
-from node0lib.errors import DataError
+from node0lib.cycle import CycleResult, Given, RecentChange
+from node0lib.errors import ConfigError, DataError
 from node0lib.evidence.poi import Source
 from node0lib.gates import Incident
 from node0lib.ihsan import Facts
+from node0lib.optimize.knobs import changed, check_policy, kinds
+from node0lib.optimize.propose import Proposal
 from node0lib.ports import Policy, Progress, SliSource
 from node0lib.shell import collect
 from node0lib.shell.config import PrometheusTelemetry, Settings
@@ -63,12 +67,23 @@ class Observer:
                 facts=self._facts,
                 ihsan_history=self._ihsan_history(),
                 incidents=self.state.incidents(self.at - self.settings.catalogue.gates.recent_incident),
+                recent_change=self._recent_change(),
                 progress=self.progress,
             )
 
     def _ihsan_history(self) -> tuple[float, ...]:
         windows = [s.window for s in self.settings.catalogue.slos if s.kind == "invariant"]
         return self.state.scores(max(windows), self.at) if windows else ()
+
+    def _recent_change(self) -> RecentChange | None:
+        """The last change of the policy, if a cycle applied it within twice the look-back: it is still watched."""
+        changes = [r.poi for r in self.found.chain if r.poi.policy_before not in (None, r.poi.policy_after)]
+        since = self.at - 2 * self.settings.catalogue.budget_policy.look_back
+        if not changes or changes[-1].status != "applied" or changes[-1].at < since:
+            return None
+        poi = changes[-1]
+        breached = tuple(s["name"] for s in cast("list[Any]", poi.budgets) if s["state"] == "breached")
+        return RecentChange(poi.cycle, poi.at, poi.policy_before or {}, breached)
 
     def _facts(self, coverage: float | None) -> Facts:
         constraints = self.settings.constraints
@@ -108,6 +123,7 @@ def look(
     ihsan_history: tuple[float, ...],
     incidents: tuple[Incident, ...],
     progress: Progress,
+    recent_change: RecentChange | None = None,
 ) -> Given:
     """Read the telemetry at ``at``; ``facts`` is told the least coverage that was found."""
     counts = collect.read_counts(settings.catalogue, source, at, progress)
@@ -127,6 +143,7 @@ def look(
         ihsan_history=ihsan_history,
         incidents=incidents,
         seed=int(seed[0]),
+        recent_change=recent_change,
     )
 
 
@@ -136,10 +153,24 @@ def derived_again(settings: Settings, given: Given, result: CycleResult) -> Cycl
     ihsan = steps.score_ihsan(given, rules)
     statuses = steps.assess(given, rules, ihsan)
     gates = steps.ask_gates(given, rules, statuses, ihsan)
-    classified = steps.classify_proposal(rules, result.proposal)
-    proposal, rollout = result.proposal, result.rollout
+    proposal = _proposal_again(given, result.proposal)
+    classified = steps.classify_proposal(rules, proposal)
+    tried = proposal is not None and classified is not None and steps.may_try(given, rules, proposal, classified)
+    rollout = result.rollout if tried else None  # a rollout does not stand in for a mode or an approval
     decision = steps.decide(given, rules, gates, proposal, classified, rollout, target)
     again = steps.conclude(given, statuses, ihsan, gates, proposal, classified, rollout, decision)
     if plain(again) != plain(result):
         raise DataError("the notebook's result does not follow from what it was given; nothing is applied")
     return result
+
+
+def _proposal_again(given: Given, proposal: Proposal | None) -> Proposal | None:
+    """Return the proposal with what it changes derived again; raises DataError if its policy is none."""
+    if proposal is None:
+        return None
+    try:
+        policy = check_policy(proposal.policy, "the notebook's proposal")
+    except ConfigError as error:
+        raise DataError(f"{error}\nnothing is applied") from error
+    live = given.policy
+    return replace(proposal, policy=policy, changes=changed(live, policy), kinds=kinds(live, policy))

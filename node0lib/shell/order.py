@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -89,14 +89,16 @@ def alone(places: Places) -> Iterator[None]:
         lock.release()
 
 
-def not_too_soon(settings: Settings, state: State, at: datetime) -> None:
-    """Raise RefusedError if the last cycle that ended is too near; an interrupted one does not count."""
+def not_too_soon(settings: Settings, state: State, at: datetime, incidents: Sequence[Incident] = ()) -> None:
+    """Raise RefusedError if the last cycle that ended is too near; an interrupted one does not count.
+
+    ``incidents`` is what was found before the refusal: it is told now, since the next cycle will not find it again.
+    """
     ended = [row.at for row in state.cycles() if row.status != "interrupted"]
     last = max(ended, default=None)
     least = settings.schedule.at_least_between
     if last is not None and last <= at < last + least:
         wait = f"the next may start at {format_instant(last + least)}"
         text = f"the last cycle was at {format_instant(last)}; {wait} ({format_duration(least)} between cycles)"
-        raise RefusedError(f"{text}; --force overrides, and is recorded")
-
-
+        told = "".join(f"INCIDENT {i.kind}: {i.summary}; " for i in incidents)
+        raise RefusedError(f"{told}{text}; --force overrides, and is recorded")

@@ -9,7 +9,6 @@ True
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,18 +16,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from node0lib.canary.rollout import Rollout
 from node0lib.cycle import CycleResult
 from node0lib.evidence.poi import Clock, Source
 from node0lib.evidence.statement import Artifact
 from node0lib.gates import Incident
-from node0lib.optimize.propose import Proposal
-from node0lib.optimize.risk import Classified
-from node0lib.ports import Policy
 from node0lib.shell.config import Settings
 from node0lib.shell.execution import Execution
 from node0lib.shell.files import write_atomic
-from node0lib.shell.records import plain
 from node0lib.shell.sealing import Sealed
 from node0lib.shell.workspace import Places, target_of
 from node0lib.timespan import format_instant
@@ -146,17 +140,3 @@ def _delivered(page: Page) -> tuple[str, str, str]:
     """Deployments of the last 30 days, this cycle's own not yet among them."""
     failed = sum(outcome == "failed" for _, outcome in page.deployments)
     return "Deployments before", str(len(page.deployments)), f"in the 30 days before, {failed} of them failed"
-
-
-def change_row(proposal: Proposal, classified: Classified, rollout: Rollout, live: Policy) -> dict[str, object]:
-    """Return the row of a change that was tried."""
-    e = proposal.estimate
-    return {
-        "class": str(classified.change_class),
-        "ending": rollout.ending,
-        "before": json.dumps(plain(dict(live)), sort_keys=True),
-        "after": json.dumps(plain(dict(proposal.policy)), sort_keys=True),
-        "improvement": e.improvement,
-        "low": e.low,
-        "high": e.high,
-    }

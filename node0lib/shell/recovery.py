@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from node0lib.errors import EvidenceError
+from node0lib.errors import EvidenceError, RunError
 from node0lib.evidence.canonical import policy_bytes, sha256
 from node0lib.evidence.poi import Clock, PoI, Source
 from node0lib.evidence.statement import Artifact
@@ -28,7 +28,7 @@ from node0lib.shell.evidence_files import EvidenceFiles
 from node0lib.shell.keys import SigningKey, trusted
 from node0lib.shell.sealing import Sealer
 from node0lib.shell.state import CycleRow, Deployment, State
-from node0lib.shell.workspace import Places, write_policy
+from node0lib.shell.workspace import Places, live_bytes, write_policy
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Recovery:
     def _put_back(self, sealer: Sealer) -> str | None:
         """Restore the last sealed policy if the live one differs; say what was wrong."""
         sealed = sealer.policy or {}
-        live = self.places.policy.read_bytes() if self.places.policy.exists() else b""
+        live = live_bytes(self.places)
         if live == policy_bytes(sealed):
             return None
         write_policy(self.places, sealed)
@@ -173,8 +173,12 @@ class Recovery:
 
 
 def sweep(folder: Path) -> int:
-    """Remove what a killed writer left under a temporary name; return how many files."""
+    """Remove what a killed writer left under a temporary name; return how many files. Raises RunError."""
     left = [path for path in folder.rglob(".*.tmp") if path.is_file()] if folder.is_dir() else []
     for path in left:
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            why = error.strerror or error
+            raise RunError(f"{path}: is left over and cannot be removed ({why}); check the folder") from error
     return len(left)

@@ -11,6 +11,7 @@ that fails, for whatever reason, leaves its record and its report too.
 
 from __future__ import annotations
 
+import os
 import platform
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,12 +19,13 @@ from pathlib import Path
 
 from node0lib.cycle import CycleResult, Given
 from node0lib.errors import ConfigError, DataError, Node0Error, RunError
-from node0lib.evidence.canonical import policy_bytes, sha256
+from node0lib.evidence.canonical import policy_bytes
 from node0lib.evidence.poi import PoI
 from node0lib.evidence.statement import Artifact
 from node0lib.gates import Incident
 from node0lib.ports import Policy
 from node0lib.shell import publish
+from node0lib.shell.deployments import remember_change
 from node0lib.shell.evidence_files import EvidenceFiles
 from node0lib.shell.execution import Execution, execute
 from node0lib.shell.files import sha256_file
@@ -34,10 +36,11 @@ from node0lib.shell.order import Ended, Order, alone, not_too_soon
 from node0lib.shell.records import plain, read_result, write_given
 from node0lib.shell.recovery import Found, Recovery
 from node0lib.shell.sealing import Sealed
-from node0lib.shell.state import Deployment, State, cycle_id
+from node0lib.shell.state import State, cycle_id
 from node0lib.shell.workspace import (
     instant_of,
     kernel_environment,
+    live_bytes,
     read_policy,
     write_policy,
 )
@@ -53,6 +56,7 @@ class Computed:
     given: Given | None
     result: CycleResult | None
     execution: Execution | None
+    decided: datetime
 
 
 def run(order: Order) -> Ended:
@@ -77,7 +81,7 @@ def run(order: Order) -> Ended:
         )
         found = recovery.run()
         if not order.forced:
-            not_too_soon(order.settings, state, at)
+            not_too_soon(order.settings, state, at, found.incidents)
         return _Cycle(order, state, found, at, now).run()
 
 
@@ -88,9 +92,10 @@ class _Cycle:
         self.order, self.state, self.found = order, state, found
         self.settings, self.places = order.settings, order.places
         self.at, self.started = at, started
-        known = {row.id for row in state.cycles()}
+        # The memory may have been lost: what the evidence holds, or has a folder, is not named again either.
+        known = {row.id for row in state.cycles()} | {record.poi.cycle for record in found.chain}
         names = (cycle_id(at) if n == 1 else f"{cycle_id(at)}-{n}" for n in range(1, 10_000))
-        self.id = next(name for name in names if name not in known)
+        self.id = next(name for name in names if name not in known and not self.places.cycle(name).exists())
         self.folder = self.places.cycle(self.id)
         self.executed = self.places.reports / f"{self.id}.ipynb"
         self._observer = Observer(self.settings, self.places, state, found, order.progress, at, self.id)
@@ -104,8 +109,7 @@ class _Cycle:
             raise
 
     def _run(self) -> Ended:
-        inputs = self._inputs()
-        live = read_policy(self.places.policy)
+        inputs, live = self._inputs(), read_policy(self.places.policy)
         computed = self._compute(live, inputs)
         after = computed.result.decision.policy if computed.result else live
         incidents = (*self.found.incidents, *self._incidents(computed))
@@ -113,7 +117,7 @@ class _Cycle:
         self._station("report")
         published = publish.reports(self._page(computed, sealed, inputs, incidents))
         self._station("remember")
-        self._remember(computed, live, sealed)
+        self._remember(computed, sealed)
         self._station("notify")
         notice = notify(self.settings, self.places, computed.status, computed.reasons, self.id, self.at)
         self.state.finish(
@@ -121,7 +125,7 @@ class _Cycle:
             computed.status,
             self.order.clock.now(),
             ihsan=computed.result.ihsan.value if computed.result else None,
-            reports=tuple((path.name, sha256_file(path)) for path in published),
+            reports=tuple((path.name, self._digest(path).sha256) for path in published),
             reason="; ".join(computed.reasons),
         )
         return Ended(
@@ -139,22 +143,34 @@ class _Cycle:
         self.order.progress(name, 0, 1)
         self.state.station(self.id, name, self.order.clock.now())
 
+    def _told(self, text: str) -> str:
+        """Messages are sealed and published: where this installation lies is nobody's business."""
+        return text.replace(f"{self.places.root}{os.sep}", "")
+
     def _give_up(self, error: Exception) -> None:
         """Nothing unsealed stays live; what cannot even be noted is found as interrupted by the next cycle."""
         sealed = self.found.sealer.policy if self.found.sealer else None
-        if sealed is not None and self.places.policy.read_bytes() != policy_bytes(sealed):
+        if sealed is not None:
             write_policy(self.places, sealed)
-        incident = Incident("failed", self.at, self.at, str(error).splitlines()[0])
-        self.state.record_incident(self.id, incident)
-        self.state.finish(self.id, "failed", self.order.clock.now(), reason=str(error))
+        reason = self._told(str(error))
+        self.state.record_incident(self.id, Incident("failed", self.at, self.at, reason.splitlines()[0]))
+        self.state.finish(self.id, "failed", self.order.clock.now(), reason=reason)
 
     def _inputs(self) -> tuple[Artifact, ...]:
         """Digests of what people wrote: the configuration and the notebook."""
         files = (*self.settings.files, self.settings.notebook)
-        return tuple(Artifact(self.places.shown(path), sha256_file(path)) for path in files)
+        return tuple(self._digest(path) for path in files)
+
+    def _digest(self, path: Path) -> Artifact:
+        try:
+            return Artifact(self.places.shown(path), sha256_file(path))
+        except OSError as error:
+            why = error.strerror or error
+            raise RunError(f"{self.places.shown(path)}: cannot be read ({why}); restore it") from error
 
     def _compute(self, live: Policy, inputs: tuple[Artifact, ...]) -> Computed:
         given = execution = None
+        before = live_bytes(self.places)
         try:
             self._station("telemetry")
             given = self._observer.given(live)
@@ -164,14 +180,17 @@ class _Cycle:
             execution = self._execute()
             if execution.outcome != "ok":
                 where = f"{execution.where}: {execution.message}" if execution.where else execution.message
-                return Computed(execution.outcome, (where,), given, None, execution)
+                return Computed(execution.outcome, (self._told(where),), given, None, execution, self.order.clock.now())
             self._station("settle")
             if self._inputs() != inputs:
                 raise RunError("a configuration file or the notebook changed while the cycle ran; run it again")
+            if live_bytes(self.places) != before:
+                raise RunError("the live policy was changed while the cycle ran, not by it; nothing is applied")
             result = derived_again(self.settings, given, read_result(self.folder))
-            return Computed(result.decision.kind, result.decision.reasons, given, result, execution)
+            decision, now = result.decision, self.order.clock.now()
+            return Computed(decision.kind, decision.reasons, given, result, execution, now)
         except (DataError, ConfigError, RunError) as error:
-            return Computed("error", (str(error),), given, None, execution)
+            return Computed("error", (self._told(str(error)),), given, None, execution, self.order.clock.now())
 
     def _execute(self) -> Execution:
         told = {
@@ -234,8 +253,7 @@ class _Cycle:
         )
         poi, attested = sealer.attest(poi, self._last_reports())
         self._station("apply")
-        if policy_bytes(after) != policy_bytes(live):
-            write_policy(self.places, after)
+        applied = self._apply(computed, after)
         self._station("prove")
         return sealer.prove(
             poi,
@@ -245,14 +263,32 @@ class _Cycle:
             finished=self.order.clock.now(),
             materials=materials,
             byproducts=products,
-            internal={"seed": self.settings.optimizer.seed, "python": platform.python_version()},
+            internal={
+                "seed": self.settings.optimizer.seed,
+                "python": platform.python_version(),
+                "seconds_from_decision_to_read_back": applied,
+            },
         )
+
+    def _apply(self, computed: Computed, after: Policy) -> float:
+        """Make the policy live and read it back; return how many seconds after the decision that was.
+
+        The file is written even where nothing changes: the notebook could have written there.
+        """
+        write_policy(self.places, after)
+        if live_bytes(self.places) != policy_bytes(after):
+            raise RunError("the live policy is not what was just written there; find out who else writes it")
+        took = self.order.clock.now() - computed.decided
+        if computed.status == "rolled_back" and took > self.settings.catalogue.rollback.within:
+            told = f"the rollback took {took.total_seconds():.1f} s from the decision"
+            self.state.record_incident(self.id, Incident("slow_rollback", self.at, self.at, told))
+        return round(took.total_seconds(), 6)
 
     def _products(self) -> tuple[Artifact, ...]:
         return self._artifacts(self.executed, self.folder / "result.json")
 
     def _artifacts(self, *paths: Path) -> tuple[Artifact, ...]:
-        return tuple(Artifact(self.places.shown(p), sha256_file(p)) for p in paths if p.exists())
+        return tuple(self._digest(path) for path in paths if path.exists())
 
     def _last_reports(self) -> tuple[Artifact, ...]:
         ended = [row for row in self.state.cycles() if row.reports]
@@ -284,29 +320,14 @@ class _Cycle:
             deployments=tuple(self.state.deployments(self.at - timedelta(days=30))),
         )
 
-    def _remember(
-        self,
-        computed: Computed,
-        live: Policy,
-        sealed: Sealed | None,
-    ) -> None:
+    def _remember(self, computed: Computed, sealed: Sealed | None) -> None:
         if sealed is not None:
             self.state.sealed(self.id, sealed.provenance.sha256)
         for incident in self._incidents(computed):
             self.state.record_incident(self.id, incident)
-        result = computed.result
-        if result and result.proposal and result.classified and result.rollout:
-            change = publish.change_row(result.proposal, result.classified, result.rollout, live)
-            self.state.record_change(self.id, change)
-            self._remember_deployment(computed.status, result.proposal.policy)
-
-    def _remember_deployment(self, status: str, candidate: Policy) -> None:
-        """A change that was deployed, or was to be and was rolled back; a cycle that changed nothing is none."""
-        outcome = {"applied": "succeeded", "rolled_back": "failed"}.get(status)
-        if outcome is not None:
-            sha = sha256(policy_bytes(candidate))
-            deployed = Deployment(outcome, sha, self.started, self.order.clock.now())
-            self.state.record_deployment(self.id, deployed)
+        if computed.given is not None and computed.result is not None:
+            when = self.started, self.order.clock.now()
+            remember_change(self.state, self.id, computed.given, computed.result, when)
 
     def _files(self, sealed: Sealed | None, published: tuple[Path, ...]) -> dict[str, str]:
         files = {}

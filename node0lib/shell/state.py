@@ -88,7 +88,10 @@ class State:
             self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
             self._open()
         except (sqlite3.Error, OSError) as error:
-            raise RunError(f"{path}: cannot be used as node0's memory ({error}); restore or move it away") from error
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> RunError:
+        return RunError(f"{self.path}: cannot be used as node0's memory ({error}); restore or move it away")
 
     def _open(self) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -120,8 +123,11 @@ class State:
             raise RunError(f"{self.path}: cannot be written ({error}); nothing of this step was kept") from error
 
     def _rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        with closing(self._db.execute(sql, values)) as cursor:
-            return cursor.fetchall()
+        try:
+            with closing(self._db.execute(sql, values)) as cursor:
+                return cursor.fetchall()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
 
     def begin(self, cycle: str, at: datetime, started_at: datetime, *, forced: bool) -> None:
         """Open the cycle's row and its journal; raises RunError if that cycle exists."""
@@ -189,6 +195,11 @@ class State:
         row = (cycle, deployment.kind, deployment.outcome, deployment.sha, *times)
         with self._writing() as db:
             db.execute("INSERT OR REPLACE INTO deployments VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def fail_deployment(self, cycle: str) -> None:
+        """Mark the deployment of a cycle as failed: it was taken back."""
+        with self._writing() as db:
+            db.execute("UPDATE deployments SET outcome = 'failed' WHERE cycle = ?", (cycle,))
 
     def deployments(self, since: datetime) -> list[tuple[str, str]]:
         """Return (cycle, outcome) of the deployments finished after ``since``, oldest first."""

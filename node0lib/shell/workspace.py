@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from node0lib.cycle import Rules
-from node0lib.errors import ConfigError
+from node0lib.errors import ConfigError, RunError
 from node0lib.evidence.canonical import policy_bytes
 from node0lib.optimize.knobs import check_policy
 from node0lib.ports import Policy, Progress, SliSource, Target
@@ -121,9 +121,21 @@ def parse_policy(content: bytes, where: str) -> Policy:
     return check_policy(data, where)
 
 
+def live_bytes(places: Places) -> bytes:
+    """Return the bytes of the live policy, none if there is no file; raises RunError if it cannot be read."""
+    try:
+        return places.policy.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        why = error.strerror or error
+        raise RunError(f"{places.shown(places.policy)}: cannot be read ({why}); move away what is there") from error
+
+
 def write_policy(places: Places, policy: Policy) -> None:
-    """Make ``policy`` the live one, atomically."""
-    write_atomic(places.policy, policy_bytes(policy))
+    """Make ``policy`` the live one, atomically; a file that holds its very bytes already is left alone."""
+    if live_bytes(places) != policy_bytes(policy):
+        write_atomic(places.policy, policy_bytes(policy))
 
 
 def kernel_environment(settings: Settings) -> Mapping[str, str]:

@@ -61,7 +61,7 @@ def test_a_killed_cycle_is_accounted_for(started: Path, tmp_path: Path, kind: st
 
     after = _cycle(folder, NEXT)
 
-    assert after.returncode == 3, after.stdout + after.stderr[-2000:]
+    assert after.returncode in (3, 4), "blocked, or the change that was sealed just before the kill is taken back"
     verified = node0_json(folder, "evidence", "verify")
     assert verified["unsealed"] is None
     assert json.loads((folder / "data/policy/alpha.policy.json").read_text("utf-8")) == verified["newest_policy"]
