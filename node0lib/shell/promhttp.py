@@ -38,6 +38,8 @@ from node0lib.shell.promendpoint import Endpoint, credentials, verified_client
 
 LONGEST_URL = 4_000
 LARGEST_BODY = 64 * 2**20
+_ENOUGH = 3
+"""Reads in a row that failed on the server's side in spite of all attempts: then it counts as down."""
 _TRY_AGAIN = {429, 500, 502, 503, 504}
 _BACK_OFF = tenacity.wait_exponential(multiplier=0.2, max=5.0) + tenacity.wait_random(0.0, 0.2)
 
@@ -69,6 +71,7 @@ class Transport:
         self._owned = client is None
         self._client = client or verified_client(endpoint)
         self._down: str | None = None
+        self._failing = 0
 
     def close(self) -> None:
         """Close the connections, unless the client was given."""
@@ -86,13 +89,16 @@ class Transport:
             reraise=True,
         )
         try:
-            return attempts(self._attempt, path, params)
+            reply = attempts(self._attempt, path, params)
+            self._failing = 0
+            return reply
         except ReadError as error:
             self._give_up(error, attempts.statistics["attempt_number"])
 
     def _give_up(self, error: ReadError, tried: int) -> NoReturn:
         text = f"{error} ({tried} attempts)" if tried > 1 else str(error)
-        if error.down:
+        self._failing += error.again
+        if error.down or self._failing >= _ENOUGH:
             self._down = text
         raise ReadError(text, down=error.down) from None
 

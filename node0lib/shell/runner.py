@@ -114,10 +114,11 @@ class _Cycle:
         after = computed.result.decision.policy if computed.result else live
         incidents = (*self.found.incidents, *self._incidents(computed))
         sealed = self._seal(computed, live, after, incidents, inputs)
-        self._station("report")
-        published = publish.reports(self._page(computed, sealed, inputs, incidents))
-        self._station("remember")
+        page = self._page(computed, sealed, inputs, incidents)
+        self._station("remember")  # before the reports, which may not be written: what is sealed has happened
         self._remember(computed, sealed)
+        self._station("report")
+        published = publish.reports(page)
         self._station("notify")
         notice = notify(self.settings, self.places, computed.status, computed.reasons, self.id, self.at)
         self.state.finish(

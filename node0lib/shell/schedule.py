@@ -48,13 +48,14 @@ def repeat(
         coalesce=True,
         misfire_grace_time=None,
     )
-    scheduler.start()
     try:
+        scheduler.start()
         while not enough.wait(_TICK):
             continue
     except KeyboardInterrupt:
         enough.set()
         stop()
     finally:
-        scheduler.shutdown(wait=True)
+        if scheduler.running:
+            scheduler.shutdown(wait=True)
     return codes

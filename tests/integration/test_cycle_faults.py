@@ -151,6 +151,12 @@ def rows(folder: Path) -> list[tuple[str, str, str]]:
         return db.execute("SELECT id, status, coalesce(reason, '') FROM cycles ORDER BY started_at, rowid").fetchall()
 
 
+def deployments(folder: Path) -> int:
+    """Return how many deployments node0 remembers."""
+    with contextlib.closing(sqlite3.connect(folder / "data" / "node0.sqlite")) as db:
+        return int(db.execute("SELECT count(*) FROM deployments").fetchone()[0])
+
+
 def station(folder: Path) -> str:
     """Return the station that the running cycle has reached."""
     with contextlib.closing(sqlite3.connect(folder / "data" / "node0.sqlite", timeout=30)) as db:
@@ -377,6 +383,7 @@ def test_a_full_disk_leaves_the_sealed_policy(applied: Path, tmp_path: Path, poi
     assert attested == {"attest": 2, "prove": 3, "report": 3}[point], "it failed where it should"
     nothing_half_done(folder)
     assert rows(folder)[-1][1] == "failed"
+    assert deployments(folder) == 1
     if point == "prove":
         ran = node0(folder, "cycle", "--force")
         assert ran.returncode == 3, "the failure is an incident, which closes the gates"
@@ -384,9 +391,24 @@ def test_a_full_disk_leaves_the_sealed_policy(applied: Path, tmp_path: Path, poi
     assert verified(folder).policy_sha256 == sha256(before)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pages and mounts are POSIX's")
+def test_a_change_that_was_sealed_is_remembered_without_its_reports(applied: Path, tmp_path: Path) -> None:
+    """A disk that takes the notebook but not the reports fails the cycle, and not the record of what it applied."""
+    folder = copied(applied, tmp_path)
+    before = (folder / LIVE).read_bytes()
+    left = _pages(next(folder.glob("reports/*.ipynb"))) + 4
+    if not _namespace():
+        pytest.skip("needs unshare with the right to mount")
+    error = one_line_error(_on_full_disk(folder, "reports", left))
+    assert ".html: cannot be written" in error and os.strerror(errno.ENOSPC) in error
+    assert newest(folder).status == "applied" and (folder / LIVE).read_bytes() != before
+    assert deployments(folder) == 2 and rows(folder)[-1][1] == "failed"
+    nothing_half_done(folder)
+    verified(folder)
+
+
 # Notebooks
 
-RAISES = "1 / 0"
 SLEEPS = "import time\ntime.sleep(600)"
 DIES = "import os, signal\nos.kill(os.getpid(), getattr(signal, 'SIGKILL', signal.SIGTERM))"
 LEAVES = "import sys\nclose_cycle(result, out)\nsys.exit(0)"
@@ -400,7 +422,7 @@ path = Path("{LIVE}")
 path.write_text(json.dumps({{**json.loads(path.read_text()), "llm_retries": 3}}))"""
 REMOVES = "import pathlib\npathlib.Path('configs/slo.yaml').unlink()"
 NOTEBOOK_FAULTS = {
-    "raises": (RAISES, "error", "ZeroDivisionError: division by zero"),
+    "raises": (f"{REWRITES}\n1 / 0", "error", "ZeroDivisionError: division by zero"),
     "sleeps": (SLEEPS, "timeout", "stopped at its deadline of 15s"),
     "dies": (DIES, "dead-kernel", "the kernel died"),
     "leaves": (LEAVES, "incomplete", "the cell ended the run (SystemExit: 0)"),
@@ -410,7 +432,7 @@ NOTEBOOK_FAULTS = {
 
 @pytest.mark.parametrize("fault", NOTEBOOK_FAULTS)
 def test_a_notebook_that_fails_leaves_its_record_and_a_red_report(blocked: Path, tmp_path: Path, fault: str) -> None:
-    """However a cell ends the run, outcome and cell are told, sealed and published, and the policy is untouched."""
+    """However a cell ends the run, outcome and cell are told, sealed and published, and the policy is as before."""
     source, outcome, message = NOTEBOOK_FAULTS[fault]
     folder = copied(blocked, tmp_path)
     before = (folder / LIVE).read_bytes()
@@ -463,14 +485,6 @@ def test_a_notebook_that_oversteps_is_refused(blocked: Path, tmp_path: Path, sou
     assert str(tmp_path) not in ended["reasons"][0], "messages are sealed: no path of this machine is in them"
     (folder / "configs" / "slo.yaml").write_bytes(kept)
     _failed(folder, ended, before)
-
-
-def test_a_policy_written_by_a_notebook_that_fails_is_put_back(blocked: Path, tmp_path: Path) -> None:
-    """A cell that writes the live policy and then raises has changed nothing when the cycle is over."""
-    folder = copied(blocked, tmp_path)
-    before = (folder / LIVE).read_bytes()
-    write_notebook(folder, ("Fault", f"{REWRITES}\n{RAISES}"))
-    _failed(folder, node0_json(folder, "cycle", "--force", expect=1), before)
 
 
 def test_a_notebook_that_lacks_a_parameter_is_recorded(blocked: Path, tmp_path: Path) -> None:
@@ -626,7 +640,7 @@ def test_a_live_policy_that_nobody_sealed_is_replaced(blocked: Path, tmp_path: P
 
     (folder / LIVE).write_bytes(before.replace(b"round_robin", b"least_loaded"))
     checked = node0(folder, "evidence", "verify")
-    assert checked.returncode == 1 and "live policy" in checked.stderr
+    assert checked.returncode == 1 and "alpha.policy.json" in checked.stderr
     ran = node0(folder, "cycle", "--force")
 
     assert ran.returncode == 3 and ran.stdout.startswith("INCIDENT policy_changed: ")
@@ -665,7 +679,7 @@ def test_evidence_that_does_not_verify_is_never_built_upon(applied: Path, tmp_pa
 
 @pytest.mark.parametrize("damage", ["no database", "pages"])
 def test_a_damaged_memory_is_one_clear_error(blocked: Path, tmp_path: Path, damage: str) -> None:
-    """A database that is garbage ends the cycle with one line; moved away, the next cycle runs, even at once."""
+    """A database that is garbage, or has garbage in it, ends the cycle with one line, and nothing has happened."""
     folder = copied(blocked, tmp_path)
     path = folder / "data" / "node0.sqlite"
     for side in (f"{path}-wal", f"{path}-shm"):
@@ -675,15 +689,11 @@ def test_a_damaged_memory_is_one_clear_error(blocked: Path, tmp_path: Path, dama
     before = (folder / LIVE).read_bytes()
     assert "data/node0.sqlite" in one_line_error(node0(folder, "cycle", "--force"))
     assert (folder / LIVE).read_bytes() == before
-    if damage == "pages":
-        return
-    path.rename(folder / "data" / "damaged.sqlite")
-    ended = node0_json(folder, "cycle", expect=3)
-    assert verified(folder).newest_cycle == ended["cycle"]
+    verified(folder)
 
 
 def test_a_memory_that_was_lost_within_the_minute_reuses_no_name(blocked: Path, tmp_path: Path) -> None:
-    """Without its memory node0 still names no cycle as one that the evidence already has."""
+    """Once a damaged memory is moved away the next cycle runs, and is named as none that the evidence has."""
     folder = copied(blocked, tmp_path)
     name = newest(folder).cycle
     for path in (folder / "data").glob("node0.sqlite*"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 from prometheus_server import ask, ask_number, backfill, drive_traffic, needs_prometheus, running_prometheus
-from workspaces import ROOT, node0, node0_json
+from workspaces import ROOT, make_workspace, node0, node0_json
 
 from node0lib.timespan import parse_instant
 
@@ -54,9 +53,7 @@ JOBS = (0.999, "30d", 'sum(increase(jobs_total{result="ok"}[$window]))', "sum(in
 
 def _installation(folder: Path, text: str, url: str) -> tuple[Path, str]:
     """Make an installation from the shipped files with one more example, pointed at ``url``; return its config."""
-    for name in ("configs", "notebooks"):
-        shutil.copytree(ROOT / name, folder / name)
-    shutil.copy(ROOT / "constraints.txt", folder)
+    make_workspace(folder)
     assert text.count("http://127.0.0.1:9090") >= 1
     config = folder / "configs" / "examples" / "here.yaml"
     config.write_text(text.replace("http://127.0.0.1:9090", url), "utf-8")
@@ -93,12 +90,12 @@ def _reported(folder: Path, config: str, ended: Mapping[str, Any]) -> None:
 
 
 def _traffic(url: str) -> None:
-    """Twenty seconds of requests of which some fail: by their own fault, and by the server's (a timeout of 0)."""
-    with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
-        for _ in range(10):
+    """Some twenty seconds of requests of which some fail, by the client's or the server's fault, and some are slow."""
+    with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+        for _ in range(6):
             drive_traffic(url, 2)
-            failed = [client.get("/api/v1/query?query=sum_over_time(vector(1)[400000s:1s])&timeout=1ms") for _ in "ab"]
-            assert {answer.status_code for answer in failed} == {503}
+            assert client.get("/api/v1/query?query=up&timeout=0s").status_code == 503
+            assert client.get("/api/v1/query?query=sum_over_time(vector(1)[4000000s:1s])").status_code == 200
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +122,7 @@ def test_a_cycle_on_a_real_prometheus_is_promqls(live: str, tmp_path: Path) -> N
     found = [_agrees(live, ended, name, promise) for name, promise in SELF.items()]
     assert all(status["counts"]["total"] > 100 and status["counts"]["coverage"] < 0.1 for status in found)
     assert found[0]["burn"]["5m"] > 0, "some requests did fail"
+    assert found[1]["burn"]["5m"] > 0, "some requests were slow"
     slices = next(s for s in ended["result"]["statuses"] if s["name"] == "prometheus_latency_p95")
     assert slices["counts"]["total"] >= 1 and slices["counts"]["problem"] is None
     assert ended["result"]["simulated"] is False and ended["result"]["target"] is None
@@ -155,5 +153,5 @@ def test_the_budget_of_a_month_in_a_cycle_is_promqls(tmp_path: Path) -> None:
         status = _agrees(url, ended, "jobs", JOBS)
     assert status["counts"]["coverage"] == 1.0 and status["counts"]["total"] > 1_000_000
     assert 0 < status["budget_left"] < 1 and status["state"] == "meeting"
-    assert ended["status"] == "no_change" and ended["reasons"] == ["no target is configured on which a policy could be measured"]
+    assert ended["status"] == "no_change" and "no target is configured" in ended["reasons"][0]
     _reported(folder, config, ended)

@@ -19,7 +19,8 @@ NODE0 = [sys.executable, "-m", "node0lib.shell.cli"]
 def make_workspace(folder: Path, **changes: str) -> Path:
     """Copy configuration and notebook into ``folder``; ``changes`` replace ``key: value`` lines of node0.yaml."""
     for name in ("configs", "notebooks"):
-        shutil.copytree(ROOT / name, folder / name)
+        # A kernel that somebody runs there just now keeps its sockets in notebooks/.
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("kernel-ipc-*", ".ipynb_checkpoints"))
     shutil.copy(ROOT / "constraints.txt", folder)
     node = folder / "configs" / "node0.yaml"
     text = node.read_text("utf-8")

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from node0lib.errors import ConfigError, Node0Error, RefusedError
 
+_OUTPUT = "node0.output"
 config_option = click.option(
     "--config",
     "-c",
@@ -36,6 +37,8 @@ output_option = click.option(
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
+    callback=lambda ctx, _, value: ctx.meta.setdefault(_OUTPUT, value),
+    is_eager=True,
     help="What stdout gets: text for people or one JSON document.",
 )
 
@@ -58,9 +61,9 @@ class Verbs(click.Group):
         try:
             return super().invoke(ctx)
         except Node0Error as error:
-            _fail(str(error), exit_code_of(error))
+            _fail(ctx, str(error), exit_code_of(error))
         except KeyboardInterrupt:
-            _fail("interrupted; the next cycle accounts for what was left", 130)
+            _fail(ctx, "interrupted; the next cycle accounts for what was left", 130)
         except BrokenPipeError:
             # The reader went away (head, say): nothing to tell, and nobody to tell it to.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -76,7 +79,10 @@ def verbs(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Com
             yield f"{prefix}{name}", command
 
 
-def _fail(text: str, code: int) -> NoReturn:
+def _fail(ctx: click.Context, text: str, code: int) -> NoReturn:
+    """Say the error on stderr and, where JSON was asked for, as the one document on stdout; end the program."""
+    if ctx.meta.get(_OUTPUT) == "json":
+        echo_json({"error": text, "exit_code": code})
     click.echo(f"error: {text}", err=True)
     sys.exit(code)
 

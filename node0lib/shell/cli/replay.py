@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from node0lib.errors import ConfigError
+from node0lib.errors import ConfigError, DataError
 from node0lib.evidence.verify import verify_chain
 from node0lib.ports import Progress
 from node0lib.shell.cli.frame import config_option, console, echo_json, output_option, shown_progress, stoppable
@@ -67,8 +67,15 @@ def _first(settings: Settings, hours: int, start: str | None) -> datetime:
     if not isinstance(settings.telemetry, EmbeddedTelemetry):
         raise ConfigError("a replay needs the embedded node, but telemetry.kind is prometheus: its past cannot be made")
     if start is not None:
-        return parse_instant(start)
+        return _instant(start)
     return datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours - 1)
+
+
+def _instant(start: str) -> datetime:
+    try:
+        return parse_instant(start)
+    except DataError as error:
+        raise ConfigError(f"--start: {error}") from error
 
 
 def _fresh(folder: Path) -> Path:
