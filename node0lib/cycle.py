@@ -157,8 +157,8 @@ def ask_gates(given: Given, rules: Rules, statuses: tuple[SloStatus, ...], ihsan
 def find_proposal(
     given: Given, rules: Rules, gates: Gates, target: Target | None, progress: Progress
 ) -> Proposal | None:
-    """Search a better policy, if the gates are open and there is a target to measure it on."""
-    if not gates.open or target is None:
+    """Search a better policy, if the gates are open, a target is there, and no earlier change must be taken back."""
+    if not gates.open or target is None or _must_go_back(given, rules):
         return None
     return propose(target, given.policy, rules.search, given.at, progress)
 
@@ -225,7 +225,7 @@ def decide(
 ) -> Decision:
     """Say what should happen; the first reason that applies wins, and "no change" is a good answer."""
     live = given.policy
-    if given.recent_change is not None and (reasons := watched(given, rules, given.recent_change)):
+    if given.recent_change is not None and (reasons := _must_go_back(given, rules)):
         return Decision("rolled_back", reasons, given.recent_change.before)
     if not gates.open:
         return Decision("blocked", gates.reasons, live)
@@ -245,6 +245,10 @@ def decide(
     if rollout is None:
         return Decision("held", (_why_held(rules, classified),), live)
     return _after(rollout, proposal, live)
+
+
+def _must_go_back(given: Given, rules: Rules) -> tuple[str, ...]:
+    return watched(given, rules, given.recent_change) if given.recent_change is not None else ()
 
 
 def watched(given: Given, rules: Rules, change: RecentChange) -> tuple[str, ...]:

@@ -96,7 +96,8 @@ class SLOAwareOptimizer:
             with source_by_hand(self.settings, self.at) as source:
                 counts = source.counts(slo, window, self.at)
             if counts.problem is not None:
-                raise DataError(f"{slo_name}: {counts.problem}")
+                why = counts.problem.removeprefix(f"{slo_name}: ")
+                raise DataError(f"{slo_name}: {why}")
             burn = burn_rate(slo, counts)
         return math.nan if burn is None else burn
 
@@ -107,12 +108,19 @@ def _class_of(optimization: Mapping[str, Any] | Proposal, catalogue: Catalogue) 
         found = classify(optimization.kinds, estimate.improvement, estimate.confidence, catalogue.classes)
         return found.change_class
     types = optimization.get("types", optimization.get("type", "unknown"))
-    kinds = [types] if isinstance(types, str) else list(types)
-    improvement, confidence = optimization.get("expected_improvement", 0.0), optimization.get("confidence", 0.0)
+    kinds = [types] if isinstance(types, str) else _listed(types)
+    improvement, confidence = optimization.get("expected_improvement", 1.0), optimization.get("confidence", 0.0)
     for name, value in (("expected_improvement", improvement), ("confidence", confidence)):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise DataError(f"{name} is {value!r}; it must be a share, 0.3 for 30%")
     return classify(kinds, improvement, confidence, catalogue.classes).change_class
+
+
+def _listed(types: object) -> list[str]:
+    """The kinds of a change; none at all are unknown."""
+    if not isinstance(types, list | tuple | set | frozenset) or not all(isinstance(kind, str) for kind in types):
+        raise DataError(f"types is {types!r}; it must list kinds of change, such as cache_ttl or routing")
+    return [*types] or ["unknown"]
 
 
 def enhance_optimizer_with_slo_awareness(
@@ -125,7 +133,8 @@ def enhance_optimizer_with_slo_awareness(
     every call. Raises ConfigError if there is nothing to guard.
     """
     if any(callable(getattr(base_optimizer, name, None)) for name in _METHODS):
-        return cast("T", _Guarded(base_optimizer, slo, echo))
+        kind = _GuardedCallable if callable(base_optimizer) else _Guarded
+        return cast("T", kind(base_optimizer, slo, echo))
     if callable(base_optimizer):
         return cast("T", _guard(base_optimizer, slo, echo))
     raise ConfigError(f"{base_optimizer!r} is no optimizer: it is not callable and has none of {', '.join(_METHODS)}")
@@ -134,12 +143,28 @@ def enhance_optimizer_with_slo_awareness(
 class _Guarded:
     """An optimizer whose doing is asked about first."""
 
+    _base: Any
+    _slo: SLOAwareOptimizer | None
+    _echo: Callable[[str], None]
+
     def __init__(self, base: object, slo: SLOAwareOptimizer | None, echo: Callable[[str], None]) -> None:
-        self._base, self._slo, self._echo = base, slo, echo
+        vars(self).update(_base=base, _slo=slo, _echo=echo)
 
     def __getattr__(self, name: str) -> Any:
+        if "_base" not in vars(self):  # A copy in the making asks what it can do before it has anything.
+            raise AttributeError(name)
         found = getattr(self._base, name)
         return _guard(found, self._slo, self._echo) if name in _METHODS and callable(found) else found
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(self._base, name, value)
+
+
+class _GuardedCallable(_Guarded):
+    """One that is itself called, too."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _guard(self._base, self._slo, self._echo)(*args, **kwargs)
 
 
 def _guard(

@@ -1,6 +1,7 @@
 """Values to JSON and back, checked at the door: what a cycle was given, and what it found.
 
-Frozen dataclasses go through pydantic's TypeAdapter, strictly: a file that says something else is a DataError.
+Frozen dataclasses go through pydantic's TypeAdapter: a file with a field too many, too few or of another kind is a
+DataError that names it.
 Infinity (a broken invariant burns infinitely) is written as a string, since JSON has no number for it.
 
 >>> from node0lib.sli.series import Counts

@@ -87,7 +87,8 @@ class Recovery:
         return chain, None
 
     def _blind(self, problem: str) -> Found:
-        incident = self._remember("evidence", "evidence_broken", " ".join(line.strip() for line in problem.splitlines()[:2]))
+        first = " ".join(line.strip() for line in problem.splitlines()[:2])
+        incident = self._remember("evidence", "evidence_broken", first)
         for row in self.state.interrupted():
             self.state.finish(row.id, "interrupted", self.now, reason="found while the evidence did not verify")
         if not self.places.policy.exists():

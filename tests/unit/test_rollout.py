@@ -166,5 +166,5 @@ def test_progress_names_every_stage() -> None:
     """Who watches is told each share as it begins, and the end."""
     told: list[tuple[str, int, int]] = []
     roll_out(_change(OTHER, M, error_limit=0.05), Shop(), lambda *words: told.append(words))
-    assert [what for what, _, _ in told] == ["canary at 5%", "canary at 25%", "canary at 50%", "canary at 100%", "canary"]
+    assert [what for what, _, _ in told] == [*(f"canary at {share:.0%}" for share in M.stages), "canary"]
     assert told[-1][1:] == (4, 4)
