@@ -1,8 +1,12 @@
 """The two ends of the production-cycle notebook: what it is given, and where its result goes.
 
 The runner passes ``out``, a folder in which ``given.json`` lies and into which ``result.json`` goes. Opened by hand,
-with ``out`` empty, the notebook looks at the embedded node in memory, from the configured policy: nothing is read
-from or written to the installation's data.
+with ``out`` empty, the notebook looks at the telemetry from outside, from the configured policy: the embedded node's
+past is made in memory, nothing is read from or written to the installation's data, and only those compliance controls
+are asked that telemetry can answer. What nobody looked at (key, evidence, clock) is not claimed to be in order.
+
+JupyterLab starts a kernel in the notebook's folder, so a relative ``config`` is looked for from the working directory
+and then from each parent that holds a folder ``configs``.
 
 >>> progress("searching", 1, 1)
 """
@@ -10,11 +14,19 @@ from or written to the installation's data.
 from __future__ import annotations
 
 import html
+import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+
+with warnings.catch_warnings():
+    # Optuna imports tqdm, which in a kernel asks for ipywidgets, to draw a bar that nobody is shown; and its warning
+    # carries a path of the machine into the pages.
+    warnings.filterwarnings("ignore", "IProgress not found")
+    import optuna  # noqa: F401
 
 from node0lib.cycle import CycleResult, Given, Rules
 from node0lib.errors import DataError
@@ -29,6 +41,12 @@ from node0lib.shell.records import read_given, write_result
 from node0lib.shell.workspace import instant_of, rules_of, target_of
 from node0lib.simulate.service import EmbeddedNode
 from node0lib.timespan import format_instant, parse_instant
+
+_SESSION = "JPY_SESSION_NAME"
+"""What Jupyter's server sets for the kernel of an open notebook."""
+
+_BY_HAND = ("telemetry_coverage",)
+"""The controls that need no installation."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +64,27 @@ def open_cycle(config: str, at: str, out: str) -> tuple[Given, Rules, Target | N
 
     ``at`` is ISO 8601, empty for now; ``out`` the folder with ``given.json``, empty to look by hand.
     """
-    settings = load(Path(config))
+    settings = load(found(config))
     given = read_given(Path(out)) if out else by_hand(settings, parse_instant(at) if at else datetime.now(UTC))
     if out and at and parse_instant(at) != given.at:
         raise DataError(f"{out}/given.json is of {format_instant(given.at)}, not of {at}; pass its own instant")
-    return given, rules_of(settings), target_of(settings)
+    rules = rules_of(settings)
+    return given, rules if out else _asked_by_hand(rules), target_of(settings)
+
+
+def found(config: str) -> Path:
+    """Return where a configuration lies: from the working directory, or from a parent of it that holds ``configs``.
+
+    The nearest one wins; one that lies nowhere is returned as it is, so that whoever loads it says so.
+    """
+    path = Path(config)
+    parents = (f for f in Path.cwd().parents if (f / "configs").is_dir())
+    places = (path, *(f / path for f in parents))
+    return next((p for p in places if p.is_file()), path)
+
+
+def _asked_by_hand(rules: Rules) -> Rules:
+    return replace(rules, controls=tuple(c for c in rules.controls if c.name in _BY_HAND))
 
 
 def close_cycle(result: CycleResult, out: str) -> Kept:
@@ -61,12 +95,14 @@ def close_cycle(result: CycleResult, out: str) -> Kept:
 
 
 def progress(what: str, done: int, total: int) -> None:
-    """Show how far something is in the cell's output, and take it away at the end."""
-    from IPython.core.getipython import get_ipython
+    """Show how far something is in the cell's output while somebody watches, and take it away at the end.
+
+    Somebody watches where Jupyter's server started the kernel; a run that is stored or compared shows none.
+    """
+    if _SESSION not in os.environ:
+        return
     from IPython.display import clear_output
 
-    if get_ipython() is None:
-        return
     clear_output(wait=done < total)  # type: ignore[no-untyped-call]
     if done < total:
         print(f"{what}: {done} of {total}")

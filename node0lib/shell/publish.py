@@ -31,9 +31,12 @@ if TYPE_CHECKING:
     from node0lib.views.report import ReportFacts
 
 _CLOCKS: Mapping[Clock, str] = {
-    "real": "the machine's clock",
-    "simulated": "a simulated clock: this hour was rehearsed",
+    "real": "Its instant was read from the machine's clock.",
+    "simulated": "Its clock was simulated: this hour was rehearsed.",
 }
+
+
+_FAILED = ("The run failed: what it shows was not concluded, and no decision was acted on.",)
 
 
 @dataclass(frozen=True)
@@ -87,13 +90,14 @@ def _facts(page: Page) -> ReportFacts:
     from node0lib.views.report import ReportFacts
 
     target, execution, result = target_of(page.settings), page.execution, page.result
+    known = (_signed(page), _delivered(page))
     return ReportFacts(
         cycle=page.cycle,
         at=page.at,
         status=page.status,
         failed=result is None,
         message="; ".join(page.reasons) if result is None else "",
-        reasons=(*page.reasons, *(f"incident {i.kind}: {i.summary}" for i in page.incidents)),
+        reasons=_reasons(page),
         banner=banner(page.source, target_simulated=bool(target and target.simulated), clock=page.clock),
         mode=page.settings.mode,
         source=page.source.name,
@@ -103,11 +107,18 @@ def _facts(page: Page) -> ReportFacts:
         digests=_digests(page),
         evidence=_evidence(page),
         builder=f"node0 {version('node0')}",
-        headlines=(*headlines(result), _delivered(page)) if result else (_delivered(page),),
-        caveats=(*(caveats(result) if result else ()), *_blind(page)),
+        headlines=(*headlines(result), *known) if result else known,
+        caveats=(*(caveats(result) if result else _FAILED), *_blind(page)),
         clock=_CLOCKS[page.clock],
         result=result,
     )
+
+
+def _reasons(page: Page) -> tuple[str, ...]:
+    """The decision's reasons and the incidents; a failure is the page's message, and is not said again."""
+    told = () if page.result is None else page.reasons
+    more = (i for i in page.incidents if not any(r.splitlines()[0] in i.summary for r in page.reasons if r))
+    return (*told, *(f"incident {i.kind}: {i.summary}" for i in more))
 
 
 def _parameters(page: Page) -> Mapping[str, object]:
@@ -115,7 +126,7 @@ def _parameters(page: Page) -> Mapping[str, object]:
         "config": page.places.shown(page.settings.config),
         "at": format_instant(page.at),
         "out": page.places.shown(page.places.cycle(page.cycle)),
-        "forced": page.forced,
+        "interval waited out": "no, it was forced" if page.forced else "yes",
     }
 
 
@@ -139,4 +150,12 @@ def _blind(page: Page) -> tuple[str, ...]:
 def _delivered(page: Page) -> tuple[str, str, str]:
     """Deployments of the last 30 days, this cycle's own not yet among them."""
     failed = sum(outcome == "failed" for _, outcome in page.deployments)
-    return "Deployments before", str(len(page.deployments)), f"in the 30 days before, {failed} of them failed"
+    told = f"{failed} of them failed" if failed else "none failed"
+    return "Deployments", str(len(page.deployments)), f"in the 30 days before this cycle; {told}"
+
+
+def _signed(page: Page) -> tuple[str, str, str]:
+    """How many signed records this cycle left."""
+    if page.sealed is None:
+        return "Evidence", "None", "this cycle left no signed record"
+    return "Evidence", f"{len(page.sealed.artifacts)} records", "of this cycle; every later edit would be noticed"

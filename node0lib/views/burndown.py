@@ -10,6 +10,8 @@ window. Buckets that nobody observed are gaps, drawn as gaps. An invariant has n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta
 from itertools import groupby
 
 import matplotlib.dates as dates
@@ -19,11 +21,12 @@ from matplotlib.figure import Figure as Page
 
 from node0lib.cycle import Given, Series
 from node0lib.sli.series import Floats
-from node0lib.slo.catalogue import BudgetPolicy
+from node0lib.slo.budget import SloStatus
+from node0lib.slo.catalogue import BudgetPolicy, Catalogue
 from node0lib.slo.objective import Objective
 from node0lib.views import words
 from node0lib.views.display import Display, note
-from node0lib.views.figures import BLUE, GRID, MUTED, RED, picture
+from node0lib.views.figures import BLUE, GRID, MUTED, RED, SMALL, picture
 
 
 def remaining(good: Floats, total: Floats, budget: float) -> Floats:
@@ -36,6 +39,19 @@ def remaining(good: Floats, total: Floats, budget: float) -> Floats:
     events = float(total[seen].sum())
     left = 1.0 - bad / (budget * events) if events > 0 else np.full(good.shape, np.nan)
     return np.where(seen, left, np.nan)
+
+
+def tightest(given: Given, statuses: Sequence[SloStatus], catalogue: Catalogue) -> Display:
+    """Draw the burn-down of the SLO with the least budget left, of those that have one and whose series was read.
+
+    Equal budgets: the one that the catalogue names first.
+    """
+    slos = {slo.name: slo for slo in catalogue.slos}
+    known = [(s.budget_left, slos[s.name]) for s in statuses if s.budget_left is not None and s.name in slos]
+    drawable = [(left, slo) for left, slo in known if _nothing(given, slo) is None]
+    if not drawable:
+        return note("No budget to draw: no SLO with an error budget has data.")
+    return burn_down(given, min(drawable, key=lambda found: found[0])[1], catalogue.budget_policy)
 
 
 def burn_down(given: Given, slo: Objective, policy: BudgetPolicy | None = None) -> Display:
@@ -51,14 +67,20 @@ def burn_down(given: Given, slo: Objective, policy: BudgetPolicy | None = None) 
     last, least = float(left[seen][-1]), float(left[seen].min())
     coverage = float(seen.mean())
 
+    bottom = max(-1.0, min(0.0, least))
+
     def draw(page: Page) -> None:
         axes = page.subplots()
         _curve(axes, series, left)
-        for level, color in ((rules.optimize_above, MUTED), (rules.freeze_below, RED)):
+        lines = ((rules.optimize_above, MUTED, "optimize"), (rules.freeze_below, RED, "freeze"))
+        for level, color, name in lines:
             axes.axhline(level, color=color, linewidth=1, linestyle=(0, (4, 3)))
-        axes.set_ylim(max(-1.0, min(0.0, least)) - 0.03, 1.05)
+            if abs(level - last) > 0.08:  # else the two texts would lie on each other
+                _beside(axes, level, f"{name} {level:.0%}", color)
+        _beside(axes, max(bottom, last), f"{words.percent(last)} left", BLUE)
+        axes.set_ylim(bottom - 0.03, 1.05)
         axes.yaxis.set_major_formatter(lambda y, _: f"{y:.0%}")
-        _time_axis(axes)
+        _time_axis(axes, slo.window)
 
     window = words.window(slo.window)
     gaps = "no gaps" if seen.all() else f"{words.percent(1 - coverage)} of the window was not observed (shaded)"
@@ -106,9 +128,17 @@ def _curve(axes: Axes, series: Series, left: Floats) -> None:
     axes.set_xlim(edges[0], edges[-1])
 
 
-def _time_axis(axes: Axes) -> None:
-    locator = dates.AutoDateLocator(minticks=4, maxticks=8)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, show_offset=True))  # type: ignore[no-untyped-call]
-    axes.xaxis.get_offset_text().set_color(MUTED)
+def _beside(axes: Axes, level: float, text: str, color: str) -> None:
+    """Write at a level, to the right of the axes."""
+    axes.annotate(
+        text, (1, level), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+        va="center", color=color, fontsize=SMALL,
+    )  # fmt: skip
+
+
+def _time_axis(axes: Axes, window: timedelta) -> None:
+    """Days are named by date, hours by clock, in UTC."""
+    pattern = "%d %b" if window > timedelta(days=3) else "%d %b %H:%M" if window > timedelta(days=1) else "%H:%M"
+    axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=3, maxticks=6, interval_multiples=False))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(dates.DateFormatter(pattern))  # type: ignore[no-untyped-call]
     axes.tick_params(axis="y", length=0)

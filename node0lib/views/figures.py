@@ -2,7 +2,8 @@
 
 Each figure carries its caption and an alternative text that states the numbers, so nothing is told by the picture
 alone. Colours are from Okabe and Ito's palette (told apart by colour-blind readers); what matters is also written
-or shaped, so that it survives a black-and-white print. What cannot be drawn says why. No pyplot, no global state.
+or shaped, so that it survives a black-and-white print. Pages are narrow and letters large: a phone can show them.
+What cannot be drawn says why. No pyplot, no global state.
 
 Source of the palette: Okabe & Ito, "Color Universal Design" (2008).
 
@@ -24,6 +25,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Page
+from matplotlib.ticker import MaxNLocator
 
 from node0lib.canary.rollout import Rollout, Stage
 from node0lib.canary.sequential import MetricVerdict
@@ -37,16 +39,17 @@ from node0lib.views.display import Display, note
 INK, MUTED, GRID = "#1b2733", "#52606d", "#d9dfe5"
 BLUE, SKY, ORANGE, RED, GREEN = "#0072b2", "#56b4e9", "#e69f00", "#b3261e", "#00785a"
 _STATES = {"meeting": (BLUE, ""), "at_risk": (ORANGE, "//"), "breached": (RED, "xx"), "no_data": ("#ffffff", "..")}
-_SHADES = ("#b5cfe3", "#7fb1d5", "#4a92c4", BLUE, "#004f7c", "#00263d")
-_MARKS = "osD^vP"
+_SHADES = ("#ffffff", SKY, BLUE, "#00263d")
+_MARKS = "oD^v"
 _PATCH: dict[str, Any] = {"facecolor": "#ffffff", "edgecolor": "none", "pad": 0.8}
-_EDGE: dict[str, Any] = {"markeredgecolor": INK, "markeredgewidth": 0.5}
-_WINDOWS = ("5m", "30m", "1h", "6h", "1d", "3d")
+_EDGE: dict[str, Any] = {"markeredgecolor": INK, "markeredgewidth": 0.8}
+_WINDOWS = ("1h", "6h", "1d", "3d")
+TRACK, SMALL = "#eaeef2", 9.0
 _STYLE = {
     "svg.hashsalt": "node0",
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",
-    "font.size": 9.5,
+    "font.size": 10,
     "text.color": INK,
     "axes.edgecolor": GRID,
     "axes.labelcolor": MUTED,
@@ -62,7 +65,7 @@ _STYLE = {
     "ytick.labelcolor": INK,
     "hatch.linewidth": 0.5,
 }
-_WIDTH = 7.2
+_WIDTH = 5.6
 _Side = Literal["left", "center", "right"]
 
 
@@ -99,7 +102,7 @@ def mark(axes: Axes, at: float, label: str, color: str = MUTED, side: _Side = "c
     axes.axvline(at, color=color, linewidth=1, linestyle=(0, (4, 3)), zorder=3)
     axes.annotate(
         label, (at, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points",
-        ha={"left": "right", "right": "left"}.get(side, side), va="bottom", color=color, fontsize=8.5,
+        ha={"left": "right", "right": "left"}.get(side, side), va="bottom", color=color, fontsize=SMALL,
     )  # fmt: skip
 
 
@@ -117,7 +120,7 @@ def budgets_left(statuses: Sequence[SloStatus], policy: BudgetPolicy) -> Display
         for row, s in enumerate(statuses):
             _budget_bar(axes, row, s)
         least = -0.5 if any((s.budget_left or 0) < 0 for s in statuses) else 0.0
-        axes.set_xlim(least, 1.28)
+        axes.set_xlim(least, 1.42)
         axes.set_xticks([x for x in (-0.5, 0, 0.25, 0.5, 0.75, 1.0) if x >= least])
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
         mark(axes, policy.freeze_below, f"freeze {low}", RED, "left")
@@ -135,13 +138,14 @@ def _left(status: SloStatus) -> str:
 def _budget_bar(axes: Axes, row: int, status: SloStatus) -> None:
     color, hatch = _STATES[status.state]
     length = max(-0.5, status.budget_left) if status.budget_left is not None else 0.0
-    axes.barh(row, length, height=0.58, color=color, hatch=hatch, edgecolor="#ffffff", linewidth=0, zorder=2)
-    state = "" if status.state in ("meeting", "no_data") else f" ({words.STATES[status.state]})"
-    axes.text(max(length, 0) + 0.012, row, _left(status) + state, va="center", fontsize=8.5, zorder=4, bbox=_PATCH)
+    axes.barh(row, 1.0, height=0.52, color=TRACK, linewidth=0, zorder=1)
+    axes.barh(row, length, height=0.52, color=color, hatch=hatch, edgecolor="#ffffff", linewidth=0, zorder=2)
+    state = "" if status.state in ("meeting", "no_data") else f" {words.STATES[status.state]}"
+    axes.text(1.02, row, _left(status) + state, va="center", fontsize=SMALL, zorder=4)
 
 
 def burn_rates(statuses: Sequence[SloStatus], alerting: Alerting) -> Display:
-    """Draw the burn of every SLO over 5 minutes to 3 days on a log scale, with the alert factors as lines."""
+    """Draw the burn of every SLO over an hour to 3 days on a log scale, with the alert factors as lines."""
     if not statuses:
         return note("No burn rates: the catalogue has no SLOs.")
     factors = sorted({p.factor(alerting.period): p.severity for p in alerting.pairs}.items())
@@ -154,7 +158,7 @@ def burn_rates(statuses: Sequence[SloStatus], alerting: Alerting) -> Display:
         rows(axes, [s.name for s in statuses])
         axes.set_xscale("log")
         axes.set_xlim(floor / 1.5, top * 1.5)
-        axes.set_xticks([0.01, 0.1, 1, 10, 100], ["0.01 or less", "0.1", "1", "10", "100 or more"])
+        axes.set_xticks([0.01, 0.1, 1, 10, 100], ["0.01", "0.1", "1", "10", "100"])
         axes.minorticks_off()
         for row, s in enumerate(statuses):
             _burn_row(axes, row, s, floor, top)
@@ -162,10 +166,12 @@ def burn_rates(statuses: Sequence[SloStatus], alerting: Alerting) -> Display:
             mark(axes, factor, f"{factor:.3g}", RED if factor == factors[-1][0] else MUTED)
         _burn_legend(page)
 
-    caption = f"Burn rate over several windows (1 spends the budget exactly by the window's end). Alerts at {lines}."
-    return picture(
-        draw, height=1.15 + 0.3 * len(statuses), alt=f"Burn rates; alert factors {lines}. {told}.", caption=caption
+    caption = (
+        "Burn rate over several windows; 1 spends the budget exactly by the window's end. Further out is drawn at the "
+        f"edge. Alerts at {lines}."
     )
+    height = 1.15 + 0.3 * len(statuses)
+    return picture(draw, height=height, alt=f"Burn rates; alert factors {lines}. {told}.", caption=caption)
 
 
 def _burn_row(axes: Axes, row: int, status: SloStatus, floor: float, top: float) -> None:
@@ -173,12 +179,12 @@ def _burn_row(axes: Axes, row: int, status: SloStatus, floor: float, top: float)
     own = status.burn.get(format_duration(status.window))
     if not known:
         text = "no data" if own is None else f"over its window: {words.rate(own)}"
-        axes.text(floor, row, text, va="center", fontsize=8.5, color=MUTED)
+        axes.text(floor, row, text, va="center", fontsize=SMALL, color=MUTED)
         return
     ends = [min(top, max(floor, b)) for _, b in known]
     axes.plot([min(ends), max(ends)], [row, row], color=GRID, linewidth=3, zorder=1, solid_capstyle="round")
     for (i, _), at in zip(known, ends, strict=True):
-        axes.plot(at, row, _MARKS[i], color=_SHADES[i], markersize=6, zorder=4, **_EDGE)
+        axes.plot(at, row, _MARKS[i], color=_SHADES[i], markersize=6.5, zorder=4 + i, **_EDGE)
 
 
 def _burn_legend(page: Page) -> None:
@@ -201,18 +207,26 @@ def improvement(proposal: Proposal | None) -> Display:
     def draw(page: Page) -> None:
         axes = page.subplots()
         rows(axes, ["candidate"])
+        axes.set_ylim(0.5, -0.9)
         color = BLUE if e.shown else MUTED
         axes.plot([e.low, e.high], [0, 0], color=color, linewidth=5, solid_capstyle="butt", alpha=0.45)
         axes.plot(e.improvement, 0, "D", color=color, markersize=8)
-        for at in (e.low, e.improvement, e.high):
-            above: dict[str, Any] = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center", "fontsize": 8.5}
-            axes.annotate(words.percent(at), (at, 0), **above)
+        ends: tuple[tuple[float, _Side, tuple[int, int]], ...] = (
+            (e.low, "right", (-7, -3)), (e.improvement, "center", (0, 9)), (e.high, "left", (7, -3)),
+        )  # fmt: skip
+        for at, side, away in ends:
+            how: dict[str, Any] = {"xytext": away, "textcoords": "offset points", "ha": side, "fontsize": SMALL}
+            axes.annotate(words.percent(at), (at, 0), bbox=_PATCH, **how)
         reach = max(abs(e.low), abs(e.high), 0.01)
-        axes.set_xlim(min(0.0, e.low) - 0.25 * reach, max(0.0, e.high) + 0.25 * reach)
-        axes.xaxis.set_major_formatter(lambda x, _: words.percent(x))
-        mark(axes, 0.0, "no improvement")
+        axes.set_xlim(min(0.0, e.low) - 0.2 * reach, max(0.0, e.high) + 0.2 * reach)
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_formatter(lambda x, _: f"{round(x * 100, 6):g}%")
+        mark(axes, 0.0, "no improvement", side="right" if e.low >= 0 else "center")
 
-    caption = f"Expected improvement: {told}. Losses of the live policy and the candidate on the same seeds."
+    caption = (
+        f"Expected improvement with its 95% interval, from {e.n} pairs of runs, live policy and candidate on the same "
+        f"seeds; {shown}."
+    )
     return picture(draw, height=1.5, alt=f"Estimated improvement {told}.", caption=caption)
 
 
@@ -233,9 +247,9 @@ def canary(rollout: Rollout | None) -> Display:
             rows(axes, [_stage_name(s) for s, _ in found])
             axes.set_xscale("log")
             axes.set_xlim(lowest, highest)
-            axes.set_xticks([0.25, 0.5, 1, 2, 4], ["0.25", "0.5", "1", "2", "4"])
+            axes.set_xticks([0.25, 0.5, 1, 2, 4], ["1/4", "1/2", "1", "2", "4"])
             axes.minorticks_off()
-            axes.set_title(metric, fontsize=9.5, loc="left")
+            axes.set_title(words.metric(metric), fontsize=10, loc="left")
             axes.axvline(1, color=MUTED, linewidth=0.8)
             for row, (_, verdict) in enumerate(found):
                 _interval_row(axes, row, verdict, lowest, highest)
@@ -243,10 +257,11 @@ def canary(rollout: Rollout | None) -> Display:
     told = "; ".join(f"{_stage_name(s)} {_verdict_text(v)}" for s, v in judged)
     ending = rollout.ending.replace("_", " ")
     caption = (
-        "Canary against control, stage by stage: ratio (dot) and the values not excluded (bar); the red stroke is the "
-        f"largest harmless ratio. At 100% there is no control: the ratio is to an absolute limit. Ended: {ending}."
+        "Canary / control, stage by stage: the ratio (dot) and what is not excluded (bar); the bar must end left of "
+        "the red stroke, the largest harmless ratio. At 100% no control is left: the ratio is to an absolute limit "
+        f"(diamond). Ended: {ending}."
     )
-    height = 1.05 + 0.34 * max(sum(v.metric == m for _, v in judged) for m in metrics)
+    height = 0.95 + 0.34 * max(sum(v.metric == m for _, v in judged) for m in metrics)
     return picture(draw, height=height, alt=f"Canary to control, ended {ending}. {told}.", caption=caption)
 
 
@@ -255,20 +270,25 @@ def _stage_name(stage: Stage) -> str:
 
 
 def _verdict_text(verdict: MetricVerdict) -> str:
-    high = "no upper bound" if math.isinf(verdict.high) else f"at most {words.rate(verdict.high)}"
+    least, most = words.allowed(verdict)
+    high = "no upper bound" if math.isinf(most) else f"at most {words.rate(most)}"
     ratio = "unknown" if verdict.ratio is None else words.rate(verdict.ratio)
-    bounds = f"at least {words.rate(verdict.low)}, {high}, margin {words.rate(verdict.margin)}"
+    bounds = f"at least {words.rate(least)}, {high}, margin {words.rate(verdict.margin)}"
     return f"{verdict.metric} {verdict.kind.replace('_', ' ')}: ratio {ratio}, {bounds}"
 
 
 def _interval_row(axes: Axes, row: int, verdict: MetricVerdict, lowest: float, highest: float) -> None:
     color = {"pass": BLUE, "fail": RED}.get(verdict.kind, ORANGE)
-    low, high = np.clip([verdict.low, verdict.high], lowest, highest)
+    least, most = words.allowed(verdict)
+    low, high = np.clip([least, most], lowest, highest)
     axes.plot([low, high], [row, row], color=color, linewidth=5, alpha=0.5, solid_capstyle="butt", zorder=2)
-    if verdict.high > highest:
+    if most > highest:
         axes.plot(highest / 1.06, row, ">", color=color, markersize=6, zorder=3)
-    if verdict.ratio is not None:
-        axes.plot(min(highest, max(lowest, verdict.ratio)), row, "o", color=color, markersize=6, zorder=4)
+    shown, dot = (verdict.high, "D") if verdict.ratio is None else (verdict.ratio, "o")
     if verdict.kind == "no_data":
-        axes.text(1, row, "no data", va="center", ha="center", fontsize=8.5)
+        axes.text(1, row, "no data", va="center", ha="center", fontsize=SMALL, bbox=_PATCH)
+    elif math.isfinite(shown):
+        inside = max(lowest * 1.06, min(highest / 1.06, shown))
+        shape = dot if lowest <= shown <= highest else "<>"[shown > 1]
+        axes.plot(inside, row, shape, color=color, markersize=6, zorder=4)
     axes.plot([verdict.margin] * 2, [row - 0.32, row + 0.32], color=RED, linewidth=1.4, zorder=3)

@@ -21,11 +21,15 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Error budget", "What the promise leaves for failure: 99.9% leaves 0.1% of the requests of the window."),
     ("Burn rate", "How fast the budget is spent: at 1 it lasts exactly for the window, at 2 for half of it."),
     ("Gate", "A question asked before anything may change. If one answer is no, nothing changes."),
-    ("Policy", "The settings by which the service runs; the only thing that a cycle may change."),
+    ("State", "Meeting: the promise holds. At risk: it holds, but its budget is low. Breached: it does not hold."),
+    ("Window", "The time over which a promise is judged; what is older no longer counts."),
+    ("p95, p99", "The time within which 95 (99) of 100 requests are answered."),
+    ("Policy, knob", "The settings by which the service runs; the only thing a cycle may change. Each is a knob."),
     ("Candidate", "A policy that the search found and that is measured against the live one."),
+    ("Fresh pair", "Two runs under equal conditions that the search has not seen: live policy and candidate."),
     ("95% interval", "The values that agree with the measurements; were it repeated, 95 of 100 would cover the truth."),
     ("Change class", "The risk of a change: L is low, M medium, H high. A higher class is tried more slowly."),
-    ("Canary", "A small share of the traffic that tries a change first, compared with the rest at the same time."),
+    ("Rollout, canary", "A small share of the traffic tries a change first and is compared with the rest."),
     ("Rollback", "The change is taken back and the earlier policy serves all traffic again."),
     ("Ihsan score", "Compliance from 0 to 100: the share of the controls, by weight, that passed with a finding."),
     ("Evidence", "Signed records of what was given, decided and changed, linked so that a later edit is noticed."),
@@ -50,7 +54,7 @@ def _met(result: CycleResult) -> Headline:
 def _budget(result: CycleResult) -> Headline:
     known = [(s.budget_left, s.name) for s in result.statuses if s.budget_left is not None]
     if not known:
-        return "Least error budget", "unknown", "no service level has data"
+        return "Least error budget", "Unknown", "no service level has data"
     left, name = min(known)
     spent = "overspent" if left < 0 else "left to spend on failure in its window"
     return "Least error budget", words.percent(left, 0), f"{spent}, of {name}"
@@ -59,33 +63,33 @@ def _budget(result: CycleResult) -> Headline:
 def _improvement(result: CycleResult) -> Headline:
     label = "Measured improvement"
     if result.proposal is None:
-        searched = result.gates.open and result.target is not None
-        why = "the search found nothing better" if searched else "no search: a gate is closed or there is no target"
-        return label, "none", why
+        why = "the search found nothing better" if result.target else "no search: there is no target"
+        return label, "None", why if result.gates.open else "no search: a gate is closed"
     e = result.proposal.estimate
     interval = f"95% interval {words.percent(e.low)} to {words.percent(e.high)}, {e.n} fresh pairs"
     if not e.shown:
-        return label, "not shown", f"the data allow for no improvement: {interval}"
+        return label, "Not shown", f"the data allow for no improvement: {interval}"
     return label, words.percent(e.improvement), interval
 
 
 def _rollout(result: CycleResult) -> Headline:
     if result.rollout is None:
-        return "Rollout", "none", "nothing was sent to real or simulated users"
+        return "Rollout", "None", "nothing was sent to real or simulated users"
     walked = result.rollout
     stages = "stage" if len(walked.stages) == 1 else "stages"
-    return "Rollout", walked.ending.replace("_", " "), f"{len(walked.stages)} {stages} in {walked.minutes} minutes"
+    ending = walked.ending.replace("_", " ").capitalize()
+    return "Rollout", ending, f"{len(walked.stages)} {stages} in {walked.minutes} minutes"
 
 
 def _ihsan(result: CycleResult) -> Headline:
     failed = ", ".join(f.control for f in result.ihsan.failed)
-    explained = f"compliance controls; failed: {failed}" if failed else "compliance controls; none failed"
+    explained = f"compliance; failed: {failed}" if failed else "compliance; no control failed"
     return "Ihsan score", f"{result.ihsan.value:.0f} of 100", explained
 
 
 def _seen(result: CycleResult) -> Headline:
     least = min((s.counts.coverage for s in result.statuses), default=0.0)
-    return "Telemetry observed", words.percent(least, 0), "the least observed window of any service level"
+    return "Telemetry observed", words.nearly(least, 0), "of the least observed window of any service level"
 
 
 def caveats(result: CycleResult) -> tuple[str, ...]:

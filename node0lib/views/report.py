@@ -133,6 +133,8 @@ def _page(edition: _Edition, notebook: NotebookNode, facts: ReportFacts) -> str:
         "verdict": verdict,
         "meaning": meaning,
         "because": _because(facts.banner),
+        "reasons": words.outline(facts.reasons),
+        "steps": _steps(facts),
         "glossary": GLOSSARY,
         "moment": words.moment(facts.at),
         "seconds": words.seconds,
@@ -148,6 +150,13 @@ def _page(edition: _Edition, notebook: NotebookNode, facts: ReportFacts) -> str:
         exporter.environment.autoescape = True
         html, _ = exporter.from_notebook_node(prepared, resources={"node0": known})
     return str(html)
+
+
+def _steps(facts: ReportFacts) -> tuple[tuple[str, str, float | None], ...]:
+    """Return the steps, each once: cells under one heading are one step, in its worst state, with their time."""
+    titles = dict.fromkeys(title for title, _, _ in facts.cells)
+    found = ((title, _state(title, facts)) for title in titles)
+    return tuple((title, state["state"], state["seconds"]) for title, state in found)
 
 
 def _because(banner: str | None) -> str:

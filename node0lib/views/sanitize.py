@@ -18,7 +18,7 @@ from bleach import Cleaner  # type: ignore[import-untyped]
 _TAGS = {
     "a", "b", "blockquote", "br", "caption", "code", "dd", "del", "div", "dl", "dt", "em", "figcaption", "figure",
     "h3", "h4", "h5", "h6", "hr", "i", "img", "li", "ol", "p", "pre", "s", "small", "span", "strong", "sub", "sup",
-    "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul",
+    "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul", "wbr",
 }  # fmt: skip
 _WITH_CONTENT = re.compile(r"<(script|style|iframe|object|template|noscript|title)\b.*?(</\1\s*>|\Z)", re.I | re.S)
 _IMAGE = re.compile(r"data:image/(svg\+xml|png|jpeg|gif);base64,[A-Za-z0-9+/=\s]*")
@@ -33,6 +33,8 @@ def _allowed(tag: str, name: str, value: str) -> bool:
         return tag == "a" and value.startswith("#")
     if name == "class":
         return _CLASSES.fullmatch(value) is not None
+    if name == "align":
+        return tag == "div" and value == "left"
     return name in _PLAIN
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from node0lib.canary.rollout import Rollout
+from node0lib.canary.rollout import Rollout, Stage
 from node0lib.cycle import CycleResult
 from node0lib.gates import Gates
 from node0lib.slo.budget import SloStatus
@@ -99,19 +99,23 @@ def _status(s: SloStatus) -> Text:
 def _gates(gates: Gates) -> Iterator[Text]:
     yield Text("")
     yield Text.assemble(("Gates ", "bold"), _styled("open" if gates.open else "closed"))
+    room = 3 if sum(not v.open for v in gates.verdicts) <= 2 else 2
     for v in gates.verdicts:
-        yield from _told("open" if v.open else "closed", v.gate, v.reason, lines=1 if v.open else 2)
+        yield from _told("open" if v.open else "closed", v.gate, v.reason, lines=2 if v.open else room)
 
 
 def _styled(word: str) -> tuple[str, str]:
     return word, _STYLES.get(word, "")
 
 
-def _told(word: str, name: str, reason: str, *, lines: int) -> Iterator[Text]:
-    """Yield a marked row; a long reason is wrapped into at most ``lines`` lines."""
-    indent = 27
+def _told(word: str, name: str, reason: str, *, lines: int, wide: int = 17) -> Iterator[Text]:
+    """Yield a marked row; a long reason is wrapped into at most ``lines`` lines.
+
+    ``wide`` is the width of the name's column.
+    """
+    indent = 10 + wide
     parts = textwrap.wrap(reason, WIDTH - indent, max_lines=lines, placeholder="...") or [""]
-    yield Text.assemble("  ", (f"{word:<8}", _STYLES.get(word, "")), f"{name:<17}{parts[0]}")
+    yield Text.assemble("  ", (f"{word:<8}", _STYLES.get(word, "")), f"{name:<{wide}}{parts[0]}")
     yield from (Text(" " * indent + part) for part in parts[1:])
 
 
@@ -122,13 +126,15 @@ def _proposal(result: CycleResult) -> Iterator[Text]:
         yield Text.assemble(("Proposal ", "bold"), "none")
         return
     risk = f"class {result.classified.change_class}" if result.classified else "not classified"
-    shown = "shown" if found.estimate.shown else "not shown by the data"
-    safe = "" if found.safe else ", oversteps an SLO's limit"
     yield Text.assemble(("Proposal ", "bold"), f"{risk}, improvement {words.interval(found.estimate)}")
     changed = ", ".join(f"{n} {a} -> {b}" for n, a, b in words.changes(result.policy, found.policy))
-    yield from _wrapped(f"{shown}{safe}; {changed}", 3)
-    if result.classified:
-        yield from _wrapped("; ".join(result.classified.reasons), 2)
+    yield from _wrapped(changed, 3)
+    if not found.estimate.shown:
+        yield Text("  not shown by the data: the interval includes 0", style="yellow")
+    if not found.safe:
+        yield Text("  it would overstep an SLO's limit", style="bold red")
+    if result.classified and result.classified.reasons:
+        yield from _wrapped(f"{risk}: {'; '.join(result.classified.reasons)}", 2)
 
 
 def _wrapped(text: str, lines: int) -> Iterator[Text]:
@@ -140,11 +146,22 @@ def _rollout(rollout: Rollout | None) -> Iterator[Text]:
     if rollout is None:
         yield Text.assemble(("Rollout  ", "bold"), "none")
         return
-    yield Text.assemble(("Rollout  ", "bold"), f"{rollout.ending.replace('_', ' ')} after {rollout.minutes} minutes")
+    how = f"{rollout.ending.replace('_', ' ')} after {rollout.minutes} minutes"
+    yield Text.assemble(("Rollout  ", "bold"), f"{how}; ratio canary to control / its margin:")
     for s in rollout.stages:
         name = f"{words.percent(s.share, 0)}, {s.minutes} min"
-        reason = s.reason.removeprefix(f"at {s.share:.0%}: ")
-        yield from _told(s.outcome.replace("_", " "), name, reason, lines=1 if s.outcome == "passed" else 2)
+        most = 3 if s is rollout.stages[-1] else 2
+        yield from _told(s.outcome.replace("_", " "), name, _stage(s), lines=most, wide=14)
+
+
+_TELLING = {"fail": 0, "no_data": 1, "inconclusive": 2, "pass": 3}
+
+
+def _stage(stage: Stage) -> str:
+    """Return what each metric showed, the worst first, and what else was said of the stage."""
+    verdicts = sorted(stage.verdicts, key=lambda v: _TELLING[v.kind])
+    told = [f"{words.metric(v.metric.removeprefix('latency_'))} {words.bound(v)}" for v in verdicts]
+    return "; ".join([*told, *words.beyond(stage.reason, stage.verdicts)])
 
 
 def _decision(result: CycleResult) -> Iterator[Text]:
@@ -153,6 +170,21 @@ def _decision(result: CycleResult) -> Iterator[Text]:
     yield Text("")
     yield Text.assemble(("Decision ", "bold"), (title.upper(), _STYLES.get(kind, "bold")))
     yield from _wrapped(meaning, 2)
-    told = () if kind == "blocked" else result.decision.reasons[:3]  # the gates above gave theirs
-    for reason in told:
-        yield from _wrapped(f"- {reason}", 2)
+    if kind == "blocked":
+        yield from _closed(result.gates)
+        return
+    stages = tuple(f"at {s.share:.0%}: " for s in result.rollout.stages) if result.rollout else ()
+    for reason in result.decision.reasons[:3]:
+        if not (stages and reason.startswith(stages)):  # the rollout above told what its stages said
+            yield from _wrapped(f"- {reason}", 2)
+
+
+def _closed(gates: Gates) -> Iterator[Text]:
+    """Yield each closed gate with the first of its reasons and how many more there are; of many only the names."""
+    closed = [v for v in gates.verdicts if not v.open]
+    if len(closed) > 2:
+        yield from _wrapped(f"- {', '.join(v.gate for v in closed)}", 2)
+    else:
+        for v in closed:
+            first, *more = words.parts(v.reason)
+            yield from _wrapped(f"- {v.gate}: {first}{f'; and {len(more)} more' if more else ''}", 2)

@@ -3,16 +3,18 @@
 Missing is a dash, never 0; infinite is said to be infinite. The words are ASCII, so that they read the same on any
 terminal; the tables and the pages put typography on top.
 
->>> percent(0.84213), percent(None), rate(14.4), rate(float("inf"))
-('84.2%', '-', '14.4', 'inf')
+>>> percent(0.84213), percent(None), rate(14.4), rate(float("inf")), nearly(0.99999)
+('84.2%', '-', '14.4', 'inf', '>99.9%')
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
+from node0lib.canary.sequential import MetricVerdict
 from node0lib.cycle import Kind
 from node0lib.optimize.estimate import Estimate
 from node0lib.ports import Policy
@@ -27,7 +29,7 @@ STATES: Mapping[State, str] = {
 }
 
 KINDS: Mapping[Kind, tuple[str, str]] = {
-    "applied": ("Applied", "A better policy was found, passed its rollout and is live now."),
+    "applied": ("Applied", "A better policy was found and passed its rollout: it replaces the live one."),
     "no_change": ("No change", "Nothing better was shown, so nothing was changed. That is a good outcome of an hour."),
     "recommended": ("Recommended", "A better policy was found; a person decides whether it is applied."),
     "held": ("Waiting for approval", "A better policy was found; its risk class needs an approval before it is tried."),
@@ -59,6 +61,19 @@ def percent(share: float | None, digits: int = 1) -> str:
         return "-"
     text = f"{share * 100:.{digits}f}" if math.isfinite(share) else ("inf" if share > 0 else "-inf")
     return ("0" + text[2:] if text.startswith("-0") and not text.strip("-0.") else text) + "%"
+
+
+def nearly(share: float | None, digits: int = 1) -> str:
+    """A share in percent that is called 100% only if it is: what rounds to it is said to be above the last step."""
+    text = percent(share, digits)
+    if share is None or not share < 1 or text != percent(1.0, digits):
+        return text
+    return f">{100 - 10**-digits:.{digits}f}%"
+
+
+def measured(share: float | None, promised: float) -> str:
+    """What was measured of an objective, in percent, with one digit more than was promised, at least one."""
+    return nearly(share, max(1, len(objective(promised).rstrip("%").partition(".")[2]) + 1))
 
 
 def objective(share: float) -> str:
@@ -103,6 +118,70 @@ def window(length: timedelta) -> str:
 def interval(estimate: Estimate) -> str:
     """An estimated improvement with its interval."""
     return f"{percent(estimate.improvement)} (95% interval {percent(estimate.low)} to {percent(estimate.high)})"
+
+
+_STAGE = re.compile(r"(at \d+%): (.+)", re.S)
+
+
+def outline(reasons: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Give long reasons a structure: each becomes a head and its parts, none if it is short.
+
+    Reasons are joined by ``; `` where they are made. What a stage says goes under that stage; ``not excluded`` stays
+    with the metric before it.
+
+    >>> outline(["at 5%: error_rate: fine; extended once", "a has 30%; b has 20%"])
+    (('at 5% of the traffic', ('error_rate: fine', 'extended once')), ('a has 30%', ()), ('b has 20%', ()))
+    """
+    found: list[tuple[str, tuple[str, ...]]] = []
+    for reason in reasons:
+        stage = _STAGE.fullmatch(reason)
+        split = parts(stage[2] if stage else reason)
+        if stage and len(split) > 1:
+            found.append((f"{stage[1]} of the traffic", split))
+        else:
+            found += [(reason, ())] if stage else [(part, ()) for part in split]
+    return tuple(found)
+
+
+def parts(reason: str) -> tuple[str, ...]:
+    """Split a reason where it was joined."""
+    found: list[str] = []
+    for part in reason.split("; "):
+        if found and part.startswith("not excluded"):
+            found[-1] += f", {part}"
+        else:
+            found.append(part)
+    return tuple(found)
+
+
+def metric(name: str) -> str:
+    """A metric of the canary as people say it."""
+    return name.replace("_", " ")
+
+
+_BOUNDS = {"pass": "", "inconclusive": "up to ", "fail": "at least "}
+
+
+def bound(verdict: MetricVerdict) -> str:
+    """What the data allow the ratio canary to control to be, and its margin: ``0.84/1.05``, ``at least 1.80/1.05``."""
+    if verdict.kind == "no_data":
+        return "no data"
+    low, high = allowed(verdict)
+    return f"{_BOUNDS[verdict.kind]}{rate(low if verdict.kind == 'fail' else high)}/{rate(verdict.margin)}"
+
+
+def allowed(verdict: MetricVerdict) -> tuple[float, float]:
+    """The ratios that the data allow for; a verdict excludes one side of the margin, however coarse its interval."""
+    if verdict.kind == "pass":
+        return verdict.low, min(verdict.high, verdict.margin)
+    return (max(verdict.low, verdict.margin) if verdict.kind == "fail" else verdict.low), verdict.high
+
+
+def beyond(reason: str, verdicts: Iterable[MetricVerdict]) -> tuple[str, ...]:
+    """What a stage's reason says besides its verdicts: that it was extended, or that telemetry was lost."""
+    stage = _STAGE.fullmatch(reason)
+    known = tuple(f"{v.metric}: " for v in verdicts)
+    return tuple(p for p in parts(stage[2] if stage else reason) if not (known and p.startswith(known)))
 
 
 def setting(value: object) -> str:

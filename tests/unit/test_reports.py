@@ -281,3 +281,12 @@ def test_text_stands_out_from_its_ground() -> None:
     for text, ground in pairs:
         light, dark = sorted((_luminance(colours[text]), _luminance(colours[ground])), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
+
+
+def test_cells_under_one_heading_are_one_step() -> None:
+    """The injected parameters are no second step; the worst state of a heading's cells is the step's, times add up."""
+    cells = (("Parameters", "done", 0.1), ("Parameters", "done", 0.2), ("Gates", "done", 1.0), ("Gates", "failed", 2.0))
+    page = parsed(audit(samples.executed(), replace(samples.facts(), cells=cells)))
+    table = page.find(id="steps").find_next("table")  # type: ignore[union-attr]
+    rows = [[c.get_text() for c in row.find_all(["th", "td"])] for row in table.tbody.find_all("tr")]  # type: ignore
+    assert rows == [["Parameters", "done", "0.3 s"], ["Gates", "failed", "3.0 s"]]

@@ -152,6 +152,25 @@ def test_the_burn_down_ends_at_the_budget_left_and_shows_gaps() -> None:
     assert "no gaps" in burndown.burn_down(samples.given(gap=False), samples.SLOS[0]).text
 
 
+def test_the_burn_down_of_a_budget_far_overspent_is_drawn() -> None:
+    """A budget of minus many hundred percent keeps its number, and the page its size."""
+    seen = samples.given()
+    series = Series(seen.at - timedelta(days=30), timedelta(days=15), (5.0, 0.0), (10.0, 10.0))
+    assert "-74900.0% left now" in burndown.burn_down(
+        replace(seen, series={"api_availability": series}), samples.SLOS[0]
+    ).html
+
+
+def test_the_tightest_budget_is_the_one_drawn() -> None:
+    """Of the SLOs whose series was read, the one with the least budget left is drawn; without any, that is said."""
+    seen = samples.given()
+    other = replace(seen.series["api_availability"])
+    both = replace(seen, series={**seen.series, "mcp_tools_availability": other})
+    assert "of mcp_tools_availability" in burndown.tightest(both, samples.statuses(), samples.CATALOGUE).text
+    assert "of api_availability" in burndown.tightest(seen, samples.statuses(), samples.CATALOGUE).text
+    assert "No budget" in burndown.tightest(replace(seen, series={}), samples.statuses(), samples.CATALOGUE).text
+
+
 def test_the_burn_down_never_rises() -> None:
     """A budget that is spent does not come back within its window."""
     total = np.array([10.0, np.nan, 10.0, 0.0, 10.0])
@@ -176,7 +195,6 @@ def every_table() -> list[Display]:
         tables.statuses(samples.statuses()),
         tables.ihsan(samples.IHSAN),
         tables.gates(samples.CLOSED),
-        tables.proposal(samples.LIVE, samples.proposal(), samples.result().classified),
         tables.rollout(samples.rollout()),
     ]
 
@@ -205,7 +223,7 @@ def test_tables_escape_what_they_are_told() -> None:
 def test_missing_values_are_dashes() -> None:
     """What was not measured is a dash; it is never 0 and never 100%."""
     row = next(line for line in tables.statuses(samples.statuses()).text.splitlines() if "coordination" in line)
-    assert row.split() == ["agent_coordination_latency", "90%", "1h", "-", "0%", "-", "-", "-", "-", "no", "data"]
+    assert row.split() == ["agent_coordination_latency", "no", "data", "90%", *"-----", "1h", "0%"]
 
 
 def test_the_proposal_names_only_the_knobs_that_change() -> None:
@@ -213,12 +231,15 @@ def test_the_proposal_names_only_the_knobs_that_change() -> None:
     text = tables.proposal(samples.LIVE, samples.proposal(), samples.result().classified).text
     assert "cache_ttl_s" in text and "180" in text
     assert "batch_size" not in text
-    assert "Risk class M: retry is a class M change" in text
+    assert "M: retry is a class M change" in text
+    assert ">99.9%" not in text and "confidence 99.9%" in text
 
 
 def test_nothing_to_tell_is_told() -> None:
-    """Without a proposal or a rollout the tables say that there was none."""
-    assert "No candidate" in tables.proposal({}, None, None).text
+    """Without a proposal or a rollout the tables say that there was none, and whether a gate is the reason."""
+    assert "nothing better" in tables.proposal({}, None, None).text
+    assert "nothing better" in tables.proposal({}, None, None, samples.GATES).text
+    assert "a gate is closed" in tables.proposal({}, None, None, samples.CLOSED).text
     assert "No rollout" in tables.rollout(None).text
 
 
@@ -234,6 +255,40 @@ def test_rates_in_words(value: float | None, text: str) -> None:
 def test_percent_has_no_negative_zero() -> None:
     """A share just below 0 that rounds to 0 has no sign, a real negative keeps it."""
     assert (words.percent(-0.0001), words.percent(-0.3), words.percent(float("-inf"))) == ("0.0%", "-30.0%", "-inf%")
+
+
+@pytest.mark.parametrize(("share", "text"), [
+    (1.0, "100.0%"), (0.99999, ">99.9%"), (0.999, "99.9%"), (None, "-"), (0.0, "0.0%"), (float("nan"), "-"),
+])  # fmt: skip
+def test_what_is_not_whole_is_not_called_whole(share: float | None, text: str) -> None:
+    """A share that only rounds to 100% is said to be above the last step below it."""
+    assert words.nearly(share) == text
+
+
+def test_a_measurement_has_one_digit_more_than_its_promise() -> None:
+    """99.9% is compared with two digits, 95% with one."""
+    assert (words.measured(0.9998, 0.999), words.measured(0.98312, 0.95)) == ("99.98%", "98.3%")
+
+
+def test_long_reasons_get_a_structure() -> None:
+    """What a stage says stands under that stage, joined reasons stand apart, and nothing is lost."""
+    reason = "at 25%: error_rate: inconclusive, 900 more; not excluded: any harm; latency_p95: fine"
+    (head, parts), *_ = words.outline([reason])
+    assert head == "at 25% of the traffic"
+    assert parts == ("error_rate: inconclusive, 900 more, not excluded: any harm", "latency_p95: fine")
+    assert words.outline(["at 25%: only one"]) == (("at 25%: only one", ()),)
+    html = tables.decision(Decision("inconclusive", (reason,), {})).html
+    assert BeautifulSoup(html, "html.parser").select("li ul li")[1].get_text() == "latency_p95: fine"
+
+
+def test_a_stage_of_the_rollout_table_says_bound_and_margin() -> None:
+    """Each metric is a ratio over its margin; what a reason says besides is not lost."""
+    text = tables.rollout(samples.rollout()).text
+    assert "1.04/1.05" in text and "up to inf/1.05" in text
+    extended = "at 5%: error_rate: bad; extended once, no harm above 2 times is left"
+    assert words.beyond(extended, samples.rollout().stages[0].verdicts) == (
+        "extended once, no harm above 2 times is left",
+    )
 
 
 def test_other_words() -> None:
@@ -329,3 +384,12 @@ def test_caveats_name_what_was_not_seen() -> None:
     assert "agent_coordination_latency (the query returned no series)" in told
     assert "No change is a good outcome" in told
     assert "not shown to be better" in " ".join(headlines.caveats(samples.result("no_change")))
+
+
+def test_a_pass_is_not_shown_above_its_margin() -> None:
+    """A verdict was reached at the margin itself; a coarse interval that ends just beyond it must not contradict it."""
+    passed = replace(samples.rollout().stages[1].verdicts[0], high=1.0512, margin=1.05)
+    assert words.bound(passed) == "1.05/1.05"
+    assert words.allowed(replace(passed, kind="fail", low=1.04))[0] == 1.05
+    assert words.bound(replace(passed, kind="inconclusive", high=1.2)) == "up to 1.20/1.05"
+    assert words.bound(replace(passed, kind="no_data")) == "no data"
