@@ -69,7 +69,7 @@ def judge(
         text = "an arm had no requests; missing data is never a pass"
         return MetricVerdict(metric, "no_data", None, 0.0, math.inf, margin, None, text)
     above, below = _evidence(looks, np.asarray([margin]))
-    low, high = _interval(looks, alpha, beta)
+    low, high = _interval(looks, margin, alpha, beta)
     ratio = _ratio(control, canary)
     kind: VerdictKind = "fail" if above[0] >= -math.log(alpha) else "inconclusive"
     if kind != "fail" and below[0] >= -math.log(beta):
@@ -128,11 +128,15 @@ def _mix(terms: NDArray[np.float64], null: NDArray[np.float64]) -> NDArray[np.fl
     return mixed
 
 
-def _interval(looks: Sequence[Tally], alpha: float, beta: float) -> tuple[float, float]:
-    """The ratios that are not excluded: from below with error ``alpha``, from above with ``beta``."""
-    above, below = _evidence(looks, _RATIOS)
-    low = _RATIOS[above >= -math.log(alpha)]
-    high = _RATIOS[below >= -math.log(beta)]
+def _interval(looks: Sequence[Tally], margin: float, alpha: float, beta: float) -> tuple[float, float]:
+    """The ratios that are not excluded: from below with error ``alpha``, from above with ``beta``.
+
+    The margin is one of the ratios tried, so the interval never contradicts the verdict.
+    """
+    ratios = np.union1d(_RATIOS, [margin])
+    above, below = _evidence(looks, ratios)
+    low = ratios[above >= -math.log(alpha)]
+    high = ratios[below >= -math.log(beta)]
     return (float(low.max()) if low.size else 0.0), (float(high.min()) if high.size else math.inf)
 
 

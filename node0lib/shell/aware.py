@@ -25,7 +25,7 @@ from node0lib.gates import Gates, Incident
 from node0lib.optimize.propose import Proposal
 from node0lib.optimize.risk import classify
 from node0lib.shell.config import load
-from node0lib.shell.notebooks import by_hand, source_by_hand
+from node0lib.shell.notebooks import asked_by_hand, by_hand, source_by_hand
 from node0lib.shell.state import State
 from node0lib.shell.workspace import Places, instant_of, rules_of
 from node0lib.slo.budget import burn_rate
@@ -45,7 +45,7 @@ class SLOAwareOptimizer:
 
     def __init__(self, config: str | Path = "configs/node0.yaml", *, at: datetime | None = None) -> None:
         self.settings = load(Path(config))
-        self._rules: Rules = rules_of(self.settings)
+        self._rules: Rules = asked_by_hand(rules_of(self.settings))
         self.at = instant_of(self.settings, at or datetime.now(UTC))
 
     @functools.cached_property

@@ -69,7 +69,7 @@ def open_cycle(config: str, at: str, out: str) -> tuple[Given, Rules, Target | N
     if out and at and parse_instant(at) != given.at:
         raise DataError(f"{out}/given.json is of {format_instant(given.at)}, not of {at}; pass its own instant")
     rules = rules_of(settings)
-    return given, rules if out else _asked_by_hand(rules), target_of(settings)
+    return given, rules if out else asked_by_hand(rules), target_of(settings)
 
 
 def found(config: str) -> Path:
@@ -83,7 +83,8 @@ def found(config: str) -> Path:
     return next((p for p in places if p.is_file()), path)
 
 
-def _asked_by_hand(rules: Rules) -> Rules:
+def asked_by_hand(rules: Rules) -> Rules:
+    """Return the rules with those controls only that need no installation: nobody looked at the others' facts."""
     return replace(rules, controls=tuple(c for c in rules.controls if c.name in _BY_HAND))
 
 

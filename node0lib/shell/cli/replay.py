@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
+from rich.table import Table
 
 from node0lib.errors import ConfigError, DataError
 from node0lib.evidence.verify import verify_chain
@@ -96,7 +97,9 @@ def _hour(settings: Settings, places: Places, at: datetime, n: int, hours: int, 
 
 def _show(ended: list[Ended], folder: str, records: int) -> None:
     out = console()
+    rows = Table.grid(padding=(0, 2))
     for one in ended:
-        out.print(f"{format_instant(one.at)}  {one.status:<12}  {one.reasons[0]}", no_wrap=True, overflow="ellipsis")
+        rows.add_row(format_instant(one.at), one.status, one.reasons[0])
+    out.print(rows)
     out.print(f"{len(ended)} hours on a simulated clock; {records} sealed records verify, the first is the genesis")
     out.print(f"in {folder}", soft_wrap=True)
