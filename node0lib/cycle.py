@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from node0lib.canary.rollout import Change, Rollout, roll_out
-from node0lib.gates import Gates, Incident, ask
+from node0lib.gates import Gates, Incident, ask, firing
 from node0lib.ihsan import Control, Facts, IhsanScore, score
 from node0lib.optimize.propose import Proposal, Search, propose
 from node0lib.optimize.risk import Classified, classify
@@ -158,7 +158,7 @@ def find_proposal(
     given: Given, rules: Rules, gates: Gates, target: Target | None, progress: Progress
 ) -> Proposal | None:
     """Search a better policy, if the gates are open, a target is there, and no earlier change must be taken back."""
-    if not gates.open or target is None or _must_go_back(given, rules):
+    if not gates.open or target is None or _take_back(given, rules) is not None:
         return None
     return propose(target, given.policy, rules.search, given.at, progress)
 
@@ -225,8 +225,8 @@ def decide(
 ) -> Decision:
     """Say what should happen; the first reason that applies wins, and "no change" is a good answer."""
     live = given.policy
-    if given.recent_change is not None and (reasons := _must_go_back(given, rules)):
-        return Decision("rolled_back", reasons, given.recent_change.before)
+    if (taken_back := _take_back(given, rules)) is not None:
+        return taken_back
     if not gates.open:
         return Decision("blocked", gates.reasons, live)
     if target is None:
@@ -247,15 +247,22 @@ def decide(
     return _after(rollout, proposal, live)
 
 
-def _must_go_back(given: Given, rules: Rules) -> tuple[str, ...]:
-    return watched(given, rules, given.recent_change) if given.recent_change is not None else ()
+def _take_back(given: Given, rules: Rules) -> Decision | None:
+    """The decision where a change that was applied shortly before must go; None if there is none, or it may stay."""
+    change = given.recent_change
+    reasons = watched(given, rules, change) if change is not None else ()
+    if change is None or not reasons:
+        return None
+    if given.mode == "recommend":
+        return Decision("recommended", ("take back the last change", *reasons), given.policy)
+    return Decision("rolled_back", reasons, change.before)
 
 
 def watched(given: Given, rules: Rules, change: RecentChange) -> tuple[str, ...]:
     """Return why a change that was applied shortly before must be taken back; nothing if it may stay.
 
-    The triggers are those of the rollback policy: an SLO newly breached (or, over the alerting period, its budget
-    exhausted), telemetry lost, the ihsan score too low.
+    The triggers are those of the rollback policy: an SLO newly breached or burning at a critical rate, over
+    the alerting period its budget exhausted, telemetry lost, the ihsan score too low.
     """
     rollback, ihsan = rules.catalogue.rollback, score_ihsan(given, rules)
     found = [s for s in assess(given, rules, ihsan) if s.kind != "invariant" and s.name not in change.breached]
@@ -263,7 +270,9 @@ def watched(given: Given, rules: Rules, change: RecentChange) -> tuple[str, ...]
     broken = [s.name for s in found if s.state == "breached" and s not in long] if rollback.slo_breach else []
     spent = [s.name for s in long if s.state == "breached"] if rollback.budget_exhausted else []
     lost = [s.name for s in found if s.state == "no_data"] if rollback.telemetry_lost else []
+    alerts = firing(found, rules.catalogue.alerting) if rollback.slo_breach else ()
     reasons = [
+        *[str(alert) for alert in alerts if alert.pair.severity == "critical"],
         *([f"newly breached: {', '.join(broken)}"] if broken else []),
         *([f"budget exhausted: {', '.join(spent)}"] if spent else []),
         *([f"telemetry lost: {', '.join(lost)}"] if lost else []),

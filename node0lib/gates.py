@@ -115,8 +115,12 @@ def _telemetry(statuses: Sequence[SloStatus]) -> Verdict:
     blind = [s for s in statuses if s.state == "no_data"]
     if not blind:
         return Verdict("telemetry", True, f"all {len(statuses)} SLOs have data")
-    why = "; ".join(sorted({s.counts.problem or "no traffic in the window" for s in blind}))
+    why = "; ".join(sorted({s.counts.problem or _silence(s) for s in blind}))
     return Verdict("telemetry", False, f"no data for {', '.join(s.name for s in blind)} ({why})")
+
+
+def _silence(status: SloStatus) -> str:
+    return "no traffic in the look-back" if status.counts.observed else "no traffic in the window"
 
 
 def _budget(catalogue: Catalogue, statuses: Sequence[SloStatus]) -> Verdict:
@@ -125,7 +129,7 @@ def _budget(catalogue: Catalogue, statuses: Sequence[SloStatus]) -> Verdict:
     short = {name: left for name, left in known.items() if left <= policy.optimize_above}
     if short:
         need = f"(need {policy.optimize_above:.0%})"
-        reasons = [f"{name} has {left:.0%} budget {need}" for name, left in short.items()]
+        reasons = [f"{name} has {_share(left, policy.optimize_above)} budget {need}" for name, left in short.items()]
         frozen = [name for name, left in short.items() if left < policy.freeze_below]
         if frozen:
             reasons.append(f"deployments are frozen by {', '.join(frozen)}")
@@ -133,6 +137,12 @@ def _budget(catalogue: Catalogue, statuses: Sequence[SloStatus]) -> Verdict:
     if not known:
         return Verdict("error_budget", False, "no SLO has a known budget")
     return Verdict("error_budget", True, _least(known))
+
+
+def _share(left: float, need: float) -> str:
+    """A budget in whole percent, or with a digit more where it would look like what is needed."""
+    whole = f"{left:.0%}"
+    return whole if whole != f"{need:.0%}" else f"{left:.1%}"
 
 
 def _least(known: Mapping[str, float]) -> str:

@@ -103,7 +103,7 @@ def _environment_pinned(_: Control, facts: Facts) -> tuple[State, str]:
         return "not_applicable", "there is no constraints file to compare with"
     if facts.pin_mismatches:
         return "fail", "installed but not as pinned: " + ", ".join(facts.pin_mismatches)
-    return "pass", "every pinned package is installed in its pinned version"
+    return "pass", "no installed package differs from its pin"
 
 
 def _clock_monotonic(_: Control, facts: Facts) -> tuple[State, str]:
@@ -115,7 +115,7 @@ def _clock_monotonic(_: Control, facts: Facts) -> tuple[State, str]:
 def _key_protected(_: Control, facts: Facts) -> tuple[State, str]:
     if facts.key_problem:
         return "fail", facts.key_problem
-    return "pass", "the signing key lies outside the workspace and only its owner may read it"
+    return "pass", "the signing key lies outside the workspace"
 
 
 CONTROLS: Mapping[str, _Judge] = {

@@ -102,7 +102,8 @@ def _stage(change: Change, target: Target, baseline: Baseline, share: float, loo
     stage = _hold(change, target, baseline, share, minutes, looks)
     if stage.outcome == "held" and change.rule.on_inconclusive == "extend" and share < 1:
         more = _hold(change, target, baseline, share, minutes, looks)
-        stage = _after_extension(_joined(stage, more), change.rule.harm_cap)
+        enough = sum(look.canary.requests for look in looks) >= change.margins.minimum_requests
+        stage = _after_extension(_joined(stage, more), change.rule.harm_cap) if enough else _joined(stage, more)
     return stage
 
 

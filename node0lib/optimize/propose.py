@@ -60,19 +60,21 @@ class Proposal:
 
 def propose(target: Target, live: Policy, search: Search, at: datetime, progress: Progress) -> Proposal | None:
     """Return the best candidate, measured on fresh seeds; None if the search found nothing better."""
-    seeds = np.random.SeedSequence([search.seed, int(at.timestamp())]).generate_state(
-        search.seeds + search.fresh_seeds
-    )
-    seen, fresh = [int(s) for s in seeds[: search.seeds]], [int(s) for s in seeds[search.seeds :]]
-    bench = _Bench(target, live, seen, at)
+    bench = _Bench(target, live, _seeds(search, at)[: search.seeds], at)
     best = _search(bench, search, progress)
     best = _smallest(bench, best)
     if not changed(live, best):
         return None
     progress("measuring the winner on fresh seeds", 0, 1)
-    found = _measured(target, live, best, fresh, at, search.trials)
+    found = measured(target, live, best, search, at)
     progress("measuring the winner on fresh seeds", 1, 1)
     return found
+
+
+def _seeds(search: Search, at: datetime) -> list[int]:
+    """The seeds of an instant: first those of the search, then the fresh ones."""
+    words = np.random.SeedSequence([search.seed, int(at.timestamp())])
+    return [int(seed) for seed in words.generate_state(search.seeds + search.fresh_seeds)]
 
 
 class _Bench:
@@ -145,9 +147,9 @@ def _smallest(bench: _Bench, policy: Policy) -> Policy:
     return kept
 
 
-def _measured(
-    target: Target, live: Policy, policy: Policy, seeds: Sequence[int], at: datetime, trials: int
-) -> Proposal:
+def measured(target: Target, live: Policy, policy: Policy, search: Search, at: datetime) -> Proposal:
+    """Measure a candidate against the live policy on the fresh seeds of that instant, which no search has seen."""
+    seeds = _seeds(search, at)[search.seeds :]
     before = [target.evaluate(live, at=at, seed=s) for s in seeds]
     after = [target.evaluate(policy, at=at, seed=s) for s in seeds]
     return Proposal(
@@ -157,5 +159,5 @@ def _measured(
         estimate=paired([o.loss for o in before], [o.loss for o in after]),
         violation=float(np.mean([o.violation for o in after])),
         live_violation=float(np.mean([o.violation for o in before])),
-        trials=trials,
+        trials=search.trials,
     )

@@ -200,6 +200,13 @@ def _pairs(mistakes: Mistakes, source: Source, path: KeyPath) -> Iterator[AlertP
             yield AlertPair(model.severity, model.budget, model.long, model.short)
 
 
+def too_fine(slo: Objective, scrape_interval: timedelta) -> Iterator[tuple[KeyPath, str]]:
+    """Yield why an objective's slices are too short for the scrapes: ``increase`` needs two samples in each."""
+    if slo.kind == "timeslice" and slo.slice < 2 * scrape_interval:
+        text = f"{format_duration(slo.slice)} holds fewer than two scrapes of {format_duration(scrape_interval)}"
+        yield ("slice",), f"{text}; lengthen it, or set telemetry.scrape_interval to what the server does"
+
+
 def unanswerable(slo: Objective, kind: str) -> Iterator[tuple[KeyPath, str]]:
     """Yield why telemetry of that kind ("embedded", "prometheus") cannot answer for the SLO, and what to do.
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +32,7 @@ from node0lib.shell.catalogue_file import (
     known_keys,
     read_catalogue,
     silent_alerts,
+    too_fine,
     unanswerable,
     unique,
 )
@@ -106,6 +108,7 @@ class _Reading:
     def __init__(self, config: Path, content: bytes) -> None:
         self._config, self._root, self._files = config, root_of(config), [config]
         self._mistakes = Mistakes()
+        self._scrape_interval: timedelta | None = None
         self._main = self._mistakes.source(parse(content), _told(config))
 
     def settings(self) -> Settings:
@@ -159,6 +162,7 @@ class _Reading:
     def _prometheus(self, model: PrometheusModel) -> PrometheusTelemetry:
         given = {**dict(model), "ca_file": self._file(("telemetry", "ca_file"))}
         endpoint = Endpoint(**{name: value for name, value in given.items() if name not in ("kind", "delay")})
+        self._scrape_interval = endpoint.scrape_interval
         return PrometheusTelemetry(endpoint, model.delay)
 
     def _catalogue(self) -> Catalogue | None:
@@ -174,7 +178,8 @@ class _Reading:
     def _answerable(self, source: Source, read: CatalogueFile) -> Catalogue:
         kind = self._main.document.at(("telemetry", "kind"))
         for path, slo in read.slos:
-            for below, text in unanswerable(slo, str(kind)):
+            fine = too_fine(slo, self._scrape_interval) if self._scrape_interval else ()
+            for below, text in (*unanswerable(slo, str(kind)), *fine):
                 self._mistakes.add(source, (*path, *below), text)
         return read.catalogue
 

@@ -1,8 +1,9 @@
 """Look once: telemetry, the live policy, and the facts that the controls judge, as one ``Given``.
 
-And after the notebook: derive again, from the same ``Given``, whatever follows from it. What the search measured and
-what the rollout saw are the notebook's; score, statuses, gates, what a proposal changes, its class, whether it may be
-tried, and the decision are not a matter of trust.
+And after the notebook: derive again, from the same ``Given``, whatever follows from it. Which candidate the search
+came to is the notebook's; score, statuses, gates, what the candidate changes and its class, whether it may be tried,
+and the decision are not a matter of trust. On a simulated target, whose draws are seeded, its gain on fresh seeds and
+the whole rollout are run again too.
 
 >>> told_source.__name__
 'told_source'
@@ -18,14 +19,14 @@ from typing import Any, cast
 import numpy as np
 
 from node0lib import cycle as steps
-from node0lib.cycle import CycleResult, Given, RecentChange
+from node0lib.cycle import CycleResult, Given, RecentChange, Rules
 from node0lib.errors import ConfigError, DataError
 from node0lib.evidence.poi import Source
-from node0lib.gates import Incident
+from node0lib.gates import Incident, firing
 from node0lib.ihsan import Facts
 from node0lib.optimize.knobs import changed, check_policy, kinds
-from node0lib.optimize.propose import Proposal
-from node0lib.ports import Policy, Progress, SliSource
+from node0lib.optimize.propose import Proposal, measured
+from node0lib.ports import Policy, Progress, SliSource, Target
 from node0lib.shell import collect
 from node0lib.shell.config import PrometheusTelemetry, Settings
 from node0lib.shell.environment import pin_mismatches
@@ -42,6 +43,21 @@ def told_source(settings: Settings) -> Source:
     if isinstance(settings.telemetry, PrometheusTelemetry):
         return Source(f"prometheus at {settings.telemetry.endpoint.address}", simulated=False)
     return Source("embedded node", simulated=True)
+
+
+def burning(
+    settings: Settings, state: State, result: CycleResult
+) -> tuple[tuple[Incident, ...], tuple[str, ...]]:
+    """Return the incidents, still open, of critical alerts that have begun to fire, and the kinds that are over.
+
+    An SLO that cannot be observed keeps its incident open: silence is no recovery.
+    """
+    alerts = firing(result.statuses, settings.catalogue.alerting)
+    critical = {f"critical_burn:{a.slo}": str(a) for a in alerts if a.pair.severity == "critical"}
+    open_ = {i.kind for i in state.incidents(result.at) if i.resolved_at is None}
+    seen = {f"critical_burn:{s.name}" for s in result.statuses if s.state != "no_data"}
+    begun = tuple(Incident(kind, result.at, None, told) for kind, told in critical.items() if kind not in open_)
+    return begun, tuple(sorted((open_ & seen) - critical.keys()))
 
 
 @dataclass(frozen=True)
@@ -153,10 +169,12 @@ def derived_again(settings: Settings, given: Given, result: CycleResult) -> Cycl
     ihsan = steps.score_ihsan(given, rules)
     statuses = steps.assess(given, rules, ihsan)
     gates = steps.ask_gates(given, rules, statuses, ihsan)
-    proposal = _proposal_again(given, result.proposal)
+    proposal = _proposal_again(given, rules, target, result.proposal)
     classified = steps.classify_proposal(rules, proposal)
     tried = proposal is not None and classified is not None and steps.may_try(given, rules, proposal, classified)
     rollout = result.rollout if tried else None  # a rollout does not stand in for a mode or an approval
+    if target is not None and target.simulated:
+        rollout = steps.try_out(given, rules, proposal, classified, target, lambda *_: None)
     decision = steps.decide(given, rules, gates, proposal, classified, rollout, target)
     again = steps.conclude(given, statuses, ihsan, gates, proposal, classified, rollout, decision)
     if plain(again) != plain(result):
@@ -164,8 +182,10 @@ def derived_again(settings: Settings, given: Given, result: CycleResult) -> Cycl
     return result
 
 
-def _proposal_again(given: Given, proposal: Proposal | None) -> Proposal | None:
-    """Return the proposal with what it changes derived again; raises DataError if its policy is none."""
+def _proposal_again(
+    given: Given, rules: Rules, target: Target | None, proposal: Proposal | None
+) -> Proposal | None:
+    """Return the proposal with what it changes derived, and what it gains measured, again; raises DataError."""
     if proposal is None:
         return None
     try:
@@ -173,4 +193,6 @@ def _proposal_again(given: Given, proposal: Proposal | None) -> Proposal | None:
     except ConfigError as error:
         raise DataError(f"{error}\nnothing is applied") from error
     live = given.policy
+    if target is not None and target.simulated:
+        return measured(target, live, policy, rules.search, given.at)
     return replace(proposal, policy=policy, changes=changed(live, policy), kinds=kinds(live, policy))

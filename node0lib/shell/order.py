@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -83,6 +83,21 @@ def alone(places: Places) -> Iterator[None]:
     except OSError as error:
         why = error.strerror or error
         raise RunError(f"{places.shown(places.lock)}: cannot be locked ({why}); check the folder") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def quiet(places: Places, seconds: float = 60.0) -> Iterator[None]:
+    """Wait until no cycle is running here, and keep one from starting; goes on after ``seconds`` in any case."""
+    if not places.lock.exists():
+        yield
+        return
+    lock = filelock.FileLock(places.lock, timeout=seconds)
+    with suppress(filelock.Timeout, OSError):  # a copy that may only be read has nobody who writes
+        lock.acquire()
     try:
         yield
     finally:

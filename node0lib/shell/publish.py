@@ -151,11 +151,12 @@ def _delivered(page: Page) -> tuple[str, str, str]:
     """Deployments of the last 30 days, this cycle's own not yet among them."""
     failed = sum(outcome == "failed" for _, outcome in page.deployments)
     told = f"{failed} of them failed" if failed else "none failed"
-    return "Deployments", str(len(page.deployments)), f"in the 30 days before this cycle; {told}"
+    target = f"the target is at most {page.settings.catalogue.dora.change_fail_rate:.0%}"
+    return "Deployments", str(len(page.deployments)), f"in the 30 days before this cycle; {told}; {target}"
 
 
 def _signed(page: Page) -> tuple[str, str, str]:
     """How many signed records this cycle left."""
     if page.sealed is None:
         return "Evidence", "None", "this cycle left no signed record"
-    return "Evidence", f"{len(page.sealed.artifacts)} records", "of this cycle; every later edit would be noticed"
+    return "Evidence", f"{len(page.sealed.artifacts)} records", "of this cycle, bound to each other by digests"

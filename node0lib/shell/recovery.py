@@ -58,7 +58,7 @@ class Recovery:
 
     def run(self) -> Found:
         """Do it all; raises RunError if a file cannot be written."""
-        for folder in (self.places.data, self.places.evidence, self.places.reports):
+        for folder in self.places.written:
             sweep(folder)
         chain, problem = self._chain()
         if problem is not None:
@@ -89,11 +89,15 @@ class Recovery:
     def _blind(self, problem: str) -> Found:
         first = " ".join(line.strip() for line in problem.splitlines()[:2])
         incident = self._remember("evidence", "evidence_broken", first)
-        for row in self.state.interrupted():
-            self.state.finish(row.id, "interrupted", self.now, reason="found while the evidence did not verify")
+        killed = self.state.interrupted()
+        for row in killed:
+            told = f"the cycle {row.id} was interrupted, found while the evidence did not verify"
+            self._remember(row.id, "interrupted", told)
+            self.state.finish(row.id, "interrupted", self.now, reason=told)
         if not self.places.policy.exists():
             write_policy(self.places, self.settings.initial_policy)
-        return Found((), problem, None, (incident,), None)
+        unknown = "which policy was sealed last cannot be known: the evidence does not verify"
+        return Found((), problem, unknown, (incident,), None)
 
     def _genesis(self, sealer: Sealer) -> None:
         policy = self.settings.initial_policy
@@ -174,8 +178,8 @@ class Recovery:
 
 
 def sweep(folder: Path) -> int:
-    """Remove what a killed writer left under a temporary name; return how many files. Raises RunError."""
-    left = [path for path in folder.rglob(".*.tmp") if path.is_file()] if folder.is_dir() else []
+    """Remove what a killed writer left in ``folder`` under a temporary name; return how many. Raises RunError."""
+    left = [path for path in folder.glob(".*.tmp") if path.is_file()] if folder.is_dir() else []
     for path in left:
         try:
             path.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from node0lib.cycle import CycleResult, Given
-from node0lib.errors import ConfigError, DataError, Node0Error, RunError
+from node0lib.errors import ConfigError, DataError, RunError
 from node0lib.evidence.canonical import policy_bytes
 from node0lib.evidence.poi import PoI
 from node0lib.evidence.statement import Artifact
@@ -31,7 +31,7 @@ from node0lib.shell.execution import Execution, execute
 from node0lib.shell.files import sha256_file
 from node0lib.shell.keys import default_key_folder, load_or_create
 from node0lib.shell.notify import notify
-from node0lib.shell.observe import Observer, derived_again, told_source
+from node0lib.shell.observe import Observer, burning, derived_again, told_source
 from node0lib.shell.order import Ended, Order, alone, not_too_soon
 from node0lib.shell.records import plain, read_result, write_given
 from node0lib.shell.recovery import Found, Recovery
@@ -104,7 +104,7 @@ class _Cycle:
         self.state.begin(self.id, self.at, self.started, forced=self.order.forced)
         try:
             return self._run()
-        except (Node0Error, OSError) as error:
+        except BaseException as error:
             self._give_up(error)
             raise
 
@@ -112,11 +112,12 @@ class _Cycle:
         inputs, live = self._inputs(), read_policy(self.places.policy)
         computed = self._compute(live, inputs)
         after = computed.result.decision.policy if computed.result else live
-        incidents = (*self.found.incidents, *self._incidents(computed))
+        own = self._incidents(computed)
+        incidents = (*self.found.incidents, *own)
         sealed = self._seal(computed, live, after, incidents, inputs)
         page = self._page(computed, sealed, inputs, incidents)
         self._station("remember")  # before the reports, which may not be written: what is sealed has happened
-        self._remember(computed, sealed)
+        self._remember(computed, sealed, own)
         self._station("report")
         published = publish.reports(page)
         self._station("notify")
@@ -148,13 +149,16 @@ class _Cycle:
         """Messages are sealed and published: where this installation lies is nobody's business."""
         return text.replace(f"{self.places.root}{os.sep}", "")
 
-    def _give_up(self, error: Exception) -> None:
-        """Nothing unsealed stays live; what cannot even be noted is found as interrupted by the next cycle."""
+    def _give_up(self, error: BaseException) -> None:
+        """Nothing unsealed stays live; an interrupt, or what cannot even be noted, the next cycle accounts for."""
         sealed = self.found.sealer.policy if self.found.sealer else None
         if sealed is not None:
             write_policy(self.places, sealed)
+        if not isinstance(error, Exception):
+            return
         reason = self._told(str(error))
-        self.state.record_incident(self.id, Incident("failed", self.at, self.at, reason.splitlines()[0]))
+        told = (reason.splitlines() or [type(error).__name__])[0]
+        self.state.record_incident(self.id, Incident("failed", self.at, self.at, told))
         self.state.finish(self.id, "failed", self.order.clock.now(), reason=reason)
 
     def _inputs(self) -> tuple[Artifact, ...]:
@@ -211,11 +215,12 @@ class _Cycle:
         )
 
     def _incidents(self, computed: Computed) -> tuple[Incident, ...]:
-        if computed.status == "rolled_back":
-            return (Incident("rolled_back", self.at, self.at, "; ".join(computed.reasons)),)
         if computed.result is None:
             return (Incident("failed", self.at, self.at, f"{computed.status}: {computed.reasons[0].splitlines()[0]}"),)
-        return ()
+        begun, _ = burning(self.settings, self.state, computed.result)
+        if computed.status == "rolled_back":
+            return (*begun, Incident("rolled_back", self.at, self.at, "; ".join(computed.reasons)))
+        return begun
 
     def _seal(
         self,
@@ -321,10 +326,13 @@ class _Cycle:
             deployments=tuple(self.state.deployments(self.at - timedelta(days=30))),
         )
 
-    def _remember(self, computed: Computed, sealed: Sealed | None) -> None:
+    def _remember(self, computed: Computed, sealed: Sealed | None, own: tuple[Incident, ...]) -> None:
         if sealed is not None:
             self.state.sealed(self.id, sealed.provenance.sha256)
-        for incident in self._incidents(computed):
+        if computed.result is not None:
+            for kind in burning(self.settings, self.state, computed.result)[1]:
+                self.state.resolve(kind, self.at)
+        for incident in own:
             self.state.record_incident(self.id, incident)
         if computed.given is not None and computed.result is not None:
             when = self.started, self.order.clock.now()

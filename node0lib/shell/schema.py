@@ -289,7 +289,6 @@ class RollbackModel(Model):
 
     slo_breach: bool = True
     budget_exhausted: bool = True
-    canary_failed: bool = True
     ihsan_below: Score = 95.0
     telemetry_lost: bool = True
     within: Duration = timedelta(seconds=30)

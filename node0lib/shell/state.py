@@ -216,6 +216,12 @@ class State:
                 "INSERT INTO incidents (cycle, kind, opened_at, resolved_at, summary) VALUES (?, ?, ?, ?, ?)", values
             )
 
+    def resolve(self, kind: str, at: datetime) -> None:
+        """Close the open incidents of a kind."""
+        with self._writing() as db:
+            values = (format_instant(at), kind)
+            db.execute("UPDATE incidents SET resolved_at = ? WHERE kind = ? AND resolved_at IS NULL", values)
+
     def incidents(self, since: datetime) -> tuple[Incident, ...]:
         """Return the incidents opened after ``since`` or still open, oldest first."""
         sql = (

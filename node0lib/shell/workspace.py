@@ -17,6 +17,7 @@ from pathlib import Path
 from node0lib.cycle import Rules
 from node0lib.errors import ConfigError, RunError
 from node0lib.evidence.canonical import policy_bytes
+from node0lib.evidence.names import KEYS, POIS, PROVENANCES, SBOMS
 from node0lib.optimize.knobs import check_policy
 from node0lib.ports import Policy, Progress, SliSource, Target
 from node0lib.shell.config import PrometheusTelemetry, Settings
@@ -61,6 +62,16 @@ class Places:
     @property
     def history(self) -> Path:
         return self.data / "sli"
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """Every folder that a cycle writes files into; other installations below these are not its own."""
+        cycles = self.data / "cycles"
+        folders = (self.data, self.policy.parent, self.history, self.reports, *self._stores())
+        return (*folders, *(cycles.iterdir() if cycles.is_dir() else ()))
+
+    def _stores(self) -> tuple[Path, ...]:
+        return tuple(self.evidence / name for name in (POIS, PROVENANCES, SBOMS, KEYS))
 
     def cycle(self, cycle: str) -> Path:
         """Where one cycle's inputs and result lie."""
@@ -140,5 +151,5 @@ def write_policy(places: Places, policy: Policy) -> None:
 
 def kernel_environment(settings: Settings) -> Mapping[str, str]:
     """Return the environment of the notebook: this one's, without any variable that names or holds a secret."""
-    secret = {*KEY_VARIABLES, *settings.secret_variables}
-    return {name: value for name, value in os.environ.items() if name not in secret}
+    secret = {name.upper() for name in (*KEY_VARIABLES, *settings.secret_variables)}
+    return {name: value for name, value in os.environ.items() if name.upper() not in secret}

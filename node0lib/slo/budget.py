@@ -90,15 +90,15 @@ def status(slo: Objective, counts: Mapping[timedelta, Counts], policy: BudgetPol
     burn = {format_duration(w): burn_rate(slo, c) for w, c in counts.items()}
     bad = {format_duration(w): c.total - c.good if c.observed else None for w, c in counts.items()}
     left = budget_left(slo, own)
-    look_back = burn_rate(slo, counts.get(policy.look_back, own))
-    state = _state(left, look_back, policy)
+    recent = counts.get(policy.look_back, own) if slo.window > policy.look_back else own
+    state = _state(left, burn_rate(slo, recent), policy)
     return SloStatus(slo.name, slo.kind, slo.objective, slo.window, own, burn, bad, left, state)
 
 
 def _state(left: float | None, burn: float | None, policy: BudgetPolicy) -> State:
-    if left is None:
+    """A window with a silent look-back is no_data: what was good a day ago says nothing of now."""
+    if left is None or burn is None:
         return "no_data"
     if left <= 0:
         return "breached"
-    fast = burn is not None and burn >= policy.alert_at_burn
-    return "at_risk" if fast or left < policy.freeze_below else "meeting"
+    return "at_risk" if burn >= policy.alert_at_burn or left < policy.freeze_below else "meeting"

@@ -150,11 +150,10 @@ class CanaryRules:
 
 @dataclass(frozen=True)
 class RollbackRules:
-    """What rolls a change back; within ``within`` from decision to no traffic."""
+    """What takes an applied change back, ``within`` from the decision; a canary that fails always is."""
 
     slo_breach: bool = True
     budget_exhausted: bool = True
-    canary_failed: bool = True
     ihsan_below: float = 95.0
     telemetry_lost: bool = True
     within: timedelta = timedelta(seconds=30)

@@ -35,7 +35,7 @@ KINDS: Mapping[Kind, tuple[str, str]] = {
     "held": ("Waiting for approval", "A better policy was found; its risk class needs an approval before it is tried."),
     "inconclusive": ("Inconclusive", "The rollout could not show that the change is harmless; it was not kept."),
     "blocked": ("Blocked by a gate", "A gate is closed, so nothing may change now. The live policy stays."),
-    "rolled_back": ("Rolled back", "The rollout found harm and took the change back. The live policy is unchanged."),
+    "rolled_back": ("Rolled back", "Harm was found and the change was taken back. The policy before it is live."),
 }
 """What a decision is called, and what it means."""
 

@@ -86,3 +86,10 @@ def test_an_unknown_slo_is_named_with_the_known_ones() -> None:
     """Asking for an SLO that is not there says which are."""
     with pytest.raises(ConfigError, match="api"):
         Catalogue((API,)).slo("apo")
+
+
+def test_a_silent_hour_is_no_data_whatever_the_month_says() -> None:
+    """An SLO whose look-back is unobserved is no_data: what was good a day ago says nothing of now."""
+    counts = {MONTH: Counts(100_000, 100_000, 1.0), HOUR: Counts(0, 0, 1.0)}
+    found = status(API, counts, BudgetPolicy())
+    assert found.state == "no_data" and found.budget_left == 1.0

@@ -313,3 +313,20 @@ def test_the_result_repeats_what_was_given() -> None:
     found = _decided(Shop(), given)
     same = ("at", "mode", "source", "simulated", "target", "target_simulated", "policy")
     assert all(getattr(found, name) == getattr(given, name) for name in same)
+
+
+def test_a_critical_burn_takes_a_recent_change_back() -> None:
+    """A burn that pages (more than 14.4x over both windows) takes the change back long before the budget is gone."""
+    burning = {**_given().counts["api_availability"], **dict.fromkeys(["5m", "1h"], Counts(98_000.0, 100_000.0, 1.0))}
+    given = replace(_given(), counts={"api_availability": burning}, recent_change=RECENT)
+    found = run_cycle(given, RULES, Shop(), quiet).decision
+    assert (found.kind, found.policy) == ("rolled_back", BETTER)
+    assert "burns 20.0x and 20.0x over 1h/5m" in found.reasons[1] and "critical" in found.reasons[1]
+
+
+def test_recommend_mode_takes_nothing_back_by_itself() -> None:
+    """In recommend mode a change that should go is recommended to be taken back; the live policy stays."""
+    given = replace(_given(coverage=0.5), mode="recommend", recent_change=RECENT)
+    found = run_cycle(given, RULES, Shop(), quiet).decision
+    assert (found.kind, found.policy) == ("recommended", given.policy)
+    assert found.reasons[0] == "take back the last change"

@@ -117,3 +117,18 @@ def test_an_open_incident_closes_the_gate_however_old() -> None:
 def test_ihsan_under_95_closes_the_gate() -> None:
     """Compliance under the threshold blocks."""
     assert _closed(_ask(_status(10), ihsan=94.9)) == ["ihsan"]
+
+
+def test_silence_closes_the_telemetry_gate() -> None:
+    """A service that was good for a month and has been silent for the last hour may not be changed."""
+    silent = {**_flat(0, 1000), timedelta(hours=1): Counts(0, 0, 1.0)}
+    found = status(API, {MONTH: Counts(100_000, 100_000, 1.0), **silent}, BudgetPolicy())
+    gates = _ask(found)
+    assert _closed(gates) == ["telemetry"] and "no traffic in the look-back" in gates.reasons[0]
+
+
+def test_a_budget_just_short_is_not_told_as_enough() -> None:
+    """49.9% of a budget does not read "50% budget (need 50%)"."""
+    half = Objective("half", "ratio", 0.5, MONTH)
+    found = status(half, {MONTH: Counts(7496, 10_000, 1.0)}, BudgetPolicy())
+    assert ask(Catalogue((half,)), [found], 100, (), NOW).reasons[0] == "half has 49.9% budget (need 50%)"

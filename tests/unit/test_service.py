@@ -1,12 +1,15 @@
 """The embedded node: the same seed is the same world, and policies do what their mechanics say."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from node0lib.errors import ConfigError, DataError
 from node0lib.ports import Baseline, Policy
+from node0lib.shell.config import load
+from node0lib.simulate import service
 from node0lib.simulate.service import MODEL_VERSION, POLICY, EmbeddedNode, minute_of
 from node0lib.simulate.streams import BOUNDS_S, STREAMS, bound_index, column, column_names, joined
 from node0lib.simulate.traffic import environment, incidents
@@ -218,3 +221,14 @@ def test_bad_seeds_and_times_are_refused() -> None:
         minute_of(datetime(1970, 1, 1, tzinfo=UTC))
     with pytest.raises(ConfigError, match="agent_routing: missing"):
         NODE.evaluate({k: v for k, v in POLICY.items() if k != "agent_routing"}, at=NOON, seed=1)
+
+
+def test_the_models_limits_are_those_that_were_promised() -> None:
+    """The limits by which the model judges a policy safe are the thresholds and budgets of the shipped SLOs."""
+    slos = {slo.name: slo for slo in load(Path(__file__).parents[2] / "configs" / "node0.yaml").catalogue.slos}
+    p95 = {"api": "api_latency_p95", "alpha": "alpha_latency_p95", "mcp_llm": "mcp_llm_latency_p95"}
+    p95["coordination"] = "agent_coordination_latency"
+    assert {stream: slos[name].threshold_s for stream, name in p95.items()} == dict(service.P95_LIMITS_S)
+    assert slos["api_latency_p99"].threshold_s == service.API_P99_LIMIT_S
+    ratios = {s.stream: round(s.budget, 9) for s in slos.values() if s.kind == "ratio"}
+    assert ratios == dict(service.ERROR_LIMITS)

@@ -13,12 +13,14 @@ import click
 
 from node0lib.errors import EvidenceError
 from node0lib.evidence.dsse import PublicKey, key_id, parse_public_pem
-from node0lib.evidence.verify import verify_chain
+from node0lib.evidence.verify import ChainReport, chain_of, verify_chain
 from node0lib.shell.cli.frame import config_option, console, echo_json, output_option
 from node0lib.shell.config import load
 from node0lib.shell.evidence_files import EvidenceFiles
 from node0lib.shell.keys import default_key_folder, public_keys, trusted
-from node0lib.shell.workspace import Places
+from node0lib.shell.order import quiet
+from node0lib.shell.outputs import Outputs, check_outputs
+from node0lib.shell.workspace import Places, live_bytes
 
 
 @click.group()
@@ -43,6 +45,9 @@ def evidence() -> None:
 def verify(config: Path, into: Path | None, key_files: tuple[Path, ...], anchor: str | None, output: str) -> None:
     """Verify digests, signatures and the chain PoI -> provenance -> live policy.
 
+    Executed notebooks, results and reports that are still there must have the
+    digests that were sealed.
+
     Exit codes: 0 everything holds, 1 something does not (every problem is
     listed), 2 the command line or the configuration is wrong.
     """
@@ -50,17 +55,30 @@ def verify(config: Path, into: Path | None, key_files: tuple[Path, ...], anchor:
     places = Places.of(settings) if into is None else Places.of(settings).under(into.resolve())
     store = EvidenceFiles(places.evidence)
     keys, origin = _keys(store, key_files)
-    live = places.policy.read_bytes() if places.policy.exists() else None
-    report = verify_chain(store, keys, live_policy=live, anchor=anchor)
+    try:
+        report, outputs = _verified(places, store, keys, anchor)
+    except EvidenceError:
+        # A cycle that is just sealing looks like tampering for a moment: look again when it is over.
+        with quiet(places):
+            report, outputs = _verified(places, store, keys, anchor)
     if output == "json":
-        echo_json({"verified": True, "trust": origin, **asdict(report), "newest_policy": dict(report.newest_policy)})
+        told = {**asdict(report), "newest_policy": dict(report.newest_policy), "outputs": asdict(outputs)}
+        echo_json({"verified": True, "trust": origin, **told})
         return
     out = console()
     out.print(f"verified: {report.records} sealed records, the newest of cycle {report.newest_cycle}")
     out.print(f"live policy {report.policy_sha256[:12]} is the subject of provenance {report.newest_provenance[:12]}")
     out.print(f"signatures checked with {origin}")
+    out.print(f"{outputs.matching} notebooks, results and reports are as sealed, {outputs.missing} no longer there")
     if report.unsealed:
         out.print(f"note: cycle {report.unsealed} was interrupted before its seal; the next cycle accounts for it")
+
+
+def _verified(
+    places: Places, store: EvidenceFiles, keys: dict[str, PublicKey], anchor: str | None
+) -> tuple[ChainReport, Outputs]:
+    report = verify_chain(store, keys, live_policy=live_bytes(places) or None, anchor=anchor)
+    return report, check_outputs(places, chain_of(store, keys))
 
 
 def _keys(store: EvidenceFiles, files: tuple[Path, ...]) -> tuple[dict[str, PublicKey], str]:

@@ -55,7 +55,7 @@ def replay(config: Path, hours: int, start: str | None, into: Path | None, outpu
         ended = [_hour(settings, rehearsal, first + n * timedelta(hours=1), n, hours, progress) for n in range(hours)]
     live = rehearsal.policy.read_bytes()
     report = verify_chain(EvidenceFiles(rehearsal.evidence), trusted(default_key_folder()), live_policy=live)
-    failed = [e for e in ended if e.exit_code == 1]
+    failed = [e for e in ended if e.exit_code == 1 or "provenance" not in e.files]
     if output == "json":
         rows = [{"cycle": e.cycle, "status": e.status, "reasons": e.reasons, "files": e.files} for e in ended]
         echo_json({"folder": str(folder), "verified_records": report.records, "hours": rows})

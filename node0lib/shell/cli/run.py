@@ -59,10 +59,18 @@ class _Cycles:
             told, _ = running.communicate()
         self._running = None
         if told:
-            click.echo(json.dumps(json.loads(told)))
+            click.echo(_one_line(told))
         click.echo(f"the cycle ended with exit code {running.returncode}", err=True)
         return running.returncode
 
     def stop(self) -> None:
         if self._running is not None:
             self._running.terminate()
+
+
+def _one_line(told: str) -> str:
+    """The cycle's document on one line; what is none (a cycle that was killed in mid-word) is told as text."""
+    try:
+        return json.dumps(json.loads(told))
+    except json.JSONDecodeError:
+        return json.dumps({"error": "the cycle did not end with a JSON document", "output": told})
