@@ -110,7 +110,7 @@ class PrometheusModel(Model):
     timeout: Duration = timedelta(seconds=10)
     attempts: int = Field(default=4, ge=1, le=100)
     delay: Duration = timedelta(seconds=5)
-    scrape_interval: Duration = timedelta(minutes=1)
+    scrape_interval: Duration = timedelta(seconds=15)
     max_points: int = Field(default=11_000, ge=1, le=11_000)
     username_env: Variable | None = None
     password_env: Variable | None = None

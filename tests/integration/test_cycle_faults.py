@@ -33,7 +33,7 @@ from node0lib.evidence.canonical import sha256
 from node0lib.evidence.poi import PoI
 from node0lib.evidence.verify import ChainReport, chain_of, verify_chain
 from node0lib.optimize.estimate import Estimate
-from node0lib.optimize.propose import Proposal
+from node0lib.optimize.propose import measured
 from node0lib.shell.config import Settings, load
 from node0lib.shell.evidence_files import EvidenceFiles
 from node0lib.shell.keys import trusted
@@ -49,11 +49,9 @@ from node0lib.gates import Gates, Verdict
 from node0lib.shell.notebooks import close_cycle, open_cycle, progress
 given, rules, target = open_cycle(config, at, out)
 result = cycle.run_cycle(given, rules, target, progress)"""
-NUDGE = """from node0lib.optimize.estimate import Estimate
-from node0lib.optimize.propose import Proposal
-policy = {**given.policy, "cache_ttl_s": given.policy["cache_ttl_s"] + 1}
-estimate = Estimate(0.1, 0.05, 0.15, 0.99, 32)
-proposal = Proposal(policy, ("cache_ttl_s",), ("cache_ttl",), estimate, 0.0, 0.0, 1)
+NUDGE = """from node0lib.optimize.propose import measured
+policy = {**given.policy, "cache_ttl_s": given.policy["cache_ttl_s"] + 15}
+proposal = measured(target, given.policy, policy, rules.search, given.at)
 classified = cycle.classify_proposal(rules, proposal)
 rollout = cycle.try_out(given, rules, proposal, classified, target, progress)
 decision = cycle.decide(given, rules, result.gates, proposal, classified, rollout, target)
@@ -68,7 +66,7 @@ policy: alpha.policy.json
 mode: autonomous
 telemetry: {kind: embedded, history: 2h}
 target: {kind: embedded}
-optimizer: {trials: 1, seeds: 1, fresh_seeds: 2}
+optimizer: {trials: 1, seeds: 1, fresh_seeds: 16, worthwhile: 0}
 """
 """A promise that is kept at every hour, so that the gates are open after two hours of history."""
 LIVE = "data/policy/alpha.policy.json"
@@ -507,7 +505,7 @@ def honest(applied: Path) -> tuple[Settings, Given, CycleResult]:
     """What an honest notebook returns for a change of class L that its watch promoted."""
     settings = load(applied / "configs" / "node0.yaml")
     given = read_given(next((applied / "data" / "cycles").iterdir()))
-    return settings, given, _changed(settings, given, {"cache_ttl_s": 31.0}, ("cache_ttl",))
+    return settings, given, _changed(settings, given, {"cache_ttl_s": 45.0}, ("cache_ttl",))
 
 
 def _changed(settings: Settings, given: Given, change: Mapping[str, Any], kinds: tuple[str, ...]) -> CycleResult:
@@ -517,10 +515,10 @@ def _changed(settings: Settings, given: Given, change: Mapping[str, Any], kinds:
     statuses = cycle.assess(given, rules, ihsan)
     gates = cycle.ask_gates(given, rules, statuses, ihsan)
     assert gates.open
-    estimate = Estimate(0.1, 0.05, 0.15, 0.99, 32)
-    proposal = Proposal({**given.policy, **change}, tuple(change), kinds, estimate, 0.0, 0.0, 1)
+    assert target is not None
+    harmless = measured(target, given.policy, {**given.policy, "cache_ttl_s": 45.0}, rules.search, given.at)
+    proposal = replace(harmless, policy={**given.policy, **change}, changes=tuple(change), kinds=kinds)
     classified = cycle.classify_proposal(rules, proposal)
-    harmless = replace(proposal, policy={**given.policy, "cache_ttl_s": 31.0})
     rollout = cycle.try_out(given, rules, harmless, classified, target, lambda *_: None)
     decision = cycle.decide(given, rules, gates, proposal, classified, rollout, target)
     return cycle.conclude(given, statuses, ihsan, gates, proposal, classified, rollout, decision)
@@ -540,8 +538,8 @@ def test_what_follows_from_the_given_is_accepted(honest: tuple[Settings, Given, 
         ({"cache_ttl_s": float("nan")}, ("cache_ttl",)),
         ({"shell": "rm -rf"}, ("cache_ttl",)),
         ({"agent_routing": "least_loaded"}, ("cache_ttl",)),
-        ({"llm_retries": 3, "cache_ttl_s": 31.0}, ("cache_ttl",)),
-        ({"cache_ttl_s": 31.0}, ()),
+        ({"llm_retries": 3, "cache_ttl_s": 45.0}, ("cache_ttl",)),
+        ({"cache_ttl_s": 45.0}, ()),
     ],
     ids=["out-of-range", "nan", "no-knob", "kind-hidden", "one-kind-hidden", "no-kind"],
 )
