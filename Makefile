@@ -5,8 +5,10 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -q -c constraints.txt
 
 .PHONY: cycle test lint proof bench clean
+# A cycle that a gate blocked (3) or that rolled a change back (4) has run as it should. Run by hand it does not wait
+# out the interval between cycles; that is recorded.
 cycle: .venv/.run
-	$(BIN)/node0 cycle
+	@$(BIN)/node0 cycle --force; code=$$?; case $$code in 3|4) exit 0;; *) exit $$code;; esac
 
 test: .venv/.test lint
 	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST)

@@ -151,7 +151,8 @@ def _counts(given: Given, slo: Objective, ihsan: IhsanScore) -> Mapping[timedelt
 
 def ask_gates(given: Given, rules: Rules, statuses: tuple[SloStatus, ...], ihsan: IhsanScore) -> Gates:
     """Ask every gate whether anything may change now."""
-    return ask(rules.catalogue, statuses, ihsan.value, given.incidents, given.at)
+    failed = [finding.control for finding in ihsan.failed]
+    return ask(rules.catalogue, statuses, ihsan.value, given.incidents, given.at, failed)
 
 
 def find_proposal(

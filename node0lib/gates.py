@@ -96,8 +96,12 @@ def ask(
     ihsan: float,
     incidents: Sequence[Incident],
     at: datetime,
+    failed_controls: Sequence[str] = (),
 ) -> Gates:
-    """Ask every gate; ``ihsan`` is the score 0..100, ``incidents`` all that node0 remembers."""
+    """Ask every gate; ``ihsan`` is the score 0..100, ``incidents`` all that node0 remembers.
+
+    ``failed_controls`` are told with a score that is too low.
+    """
     rules = catalogue.gates
     verdicts = [_budget(catalogue, statuses), _incident(incidents, at, rules.recent_incident)]
     if rules.telemetry:
@@ -107,7 +111,8 @@ def ask(
     if rules.burn_alerts:
         verdicts.append(_alerts(firing(statuses, catalogue.alerting)))
     need = rules.ihsan_at_least
-    verdicts.append(Verdict("ihsan", ihsan >= need, f"ihsan is {ihsan:.1f} (need {need:g})"))
+    told = f"; failed: {', '.join(failed_controls)}" if failed_controls else ""
+    verdicts.append(Verdict("ihsan", ihsan >= need, f"ihsan is {ihsan:.1f} (need {need:g}){told}"))
     return Gates(tuple(verdicts))
 
 
@@ -116,7 +121,7 @@ def _telemetry(statuses: Sequence[SloStatus]) -> Verdict:
     if not blind:
         return Verdict("telemetry", True, f"all {len(statuses)} SLOs have data")
     why = "; ".join(sorted({s.counts.problem or _silence(s) for s in blind}))
-    return Verdict("telemetry", False, f"no data for {', '.join(s.name for s in blind)} ({why})")
+    return Verdict("telemetry", False, f"no data ({why}) for {', '.join(s.name for s in blind)}")
 
 
 def _silence(status: SloStatus) -> str:

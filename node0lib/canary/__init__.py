@@ -1,1 +1,1 @@
-"""The room canary; see node0lib/README.md."""
+"""Is the new one worse? A judge, and the walk through the stages of a change."""

@@ -1,1 +1,1 @@
-"""The room optimize; see node0lib/README.md."""
+"""What should change next? Knobs, search, estimate, risk."""

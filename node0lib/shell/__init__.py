@@ -1,1 +1,1 @@
-"""The room shell; see node0lib/README.md."""
+"""The only rooms with files, clocks, sockets and processes."""

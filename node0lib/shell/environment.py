@@ -57,7 +57,10 @@ def _distributions() -> dict[str, Distribution]:
     found: dict[str, Distribution] = {}
     for distribution in distributions():
         if name := _field(distribution, "Name"):  # a folder half removed by pip has none
-            found.setdefault(canonicalize_name(name), distribution)
+            key = canonicalize_name(name)
+            # A source tree on the path has an egg-info too, which shadows what pip installed and knows less of it.
+            if key not in found or (found[key].read_text("RECORD") is None and distribution.read_text("RECORD")):
+                found[key] = distribution
     return found
 
 

@@ -1,4 +1,10 @@
-"""Files that matter are written whole or not at all: temporary name, fsync, replace, fsync of the folder."""
+"""Files that matter are written whole or not at all: temporary name, fsync, replace, fsync of the folder.
+
+>>> with tempfile.TemporaryDirectory() as folder:
+...     write_atomic(Path(folder) / "a" / "b.json", b"{}")
+...     (Path(folder) / "a" / "b.json").read_bytes()
+b'{}'
+"""
 
 from __future__ import annotations
 

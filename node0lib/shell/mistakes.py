@@ -110,7 +110,8 @@ def spelled(path: KeyPath, document: Document) -> str:
     words = ""
     for n, key in enumerate(path):
         if isinstance(key, str):
-            words += f".{key}" if words else key
+            told = key if key.isprintable() else ascii(key)  # a line break would make two lines of one mistake
+            words += f".{told}" if words else told
         else:
             name = _name_of(document.at(path[:n]), key)
             words += f".{name}" if name else f"[{key}]"

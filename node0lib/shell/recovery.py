@@ -18,6 +18,7 @@ from pathlib import Path
 
 from node0lib.errors import EvidenceError, RunError
 from node0lib.evidence.canonical import policy_bytes, sha256
+from node0lib.evidence.names import POIS, poi_name
 from node0lib.evidence.poi import Clock, PoI, Source
 from node0lib.evidence.statement import Artifact
 from node0lib.evidence.verify import Record, chain_of
@@ -69,10 +70,25 @@ class Recovery:
         # The policy goes back before the interrupted cycle's record says that it is back.
         policy_problem = self._put_back(sealer)
         killed = self.state.interrupted()
-        incidents = tuple(self._account(row, sealer) for row in killed)
+        incidents = (*self._reminded(chain), *(self._account(row, sealer) for row in killed))
         if policy_problem and not killed:
             incidents = (self._remember("policy", "policy_changed", policy_problem),)
         return Found(sealer.chain, None, policy_problem, incidents, sealer)
+
+    def _reminded(self, chain: Sequence[Record]) -> tuple[Incident, ...]:
+        """Cycles that are sealed but not remembered: the memory was lost, and is made again from the evidence."""
+        known = {row.id for row in self.state.cycles()}
+        own = [r for r in chain if r.poi.status not in ("genesis", "interrupted")]
+        lost = [r for r in own if r.poi.cycle not in known]
+        for record in lost:
+            p = record.provenance
+            self.state.begin(p.cycle, p.at, p.started, forced=record.poi.forced)
+            self.state.sealed(p.cycle, record.digest)
+            self.state.finish(p.cycle, record.poi.status, p.finished, reason="remembered from the evidence")
+        if not lost:
+            return ()
+        told = f"{len(lost)} sealed cycles were not remembered; their rows were made again from the evidence"
+        return (self._remember("memory", "memory_lost", told),)
 
     def _chain(self) -> tuple[tuple[Record, ...], str | None]:
         keys = trusted(self.key_folder)
@@ -103,7 +119,13 @@ class Recovery:
         policy = self.settings.initial_policy
         write_policy(self.places, policy)
         reason = "a new installation starts from the configured policy"
-        self._seal(sealer, "genesis", "genesis", (reason,), policy, ())
+        self._seal(sealer, self._unused("genesis"), "genesis", (reason,), policy, ())
+
+    def _unused(self, name: str) -> str:
+        """A record's name that no evidence has: an interrupted recovery leaves a PoI, and names are written once."""
+        taken = set(self.store.names(POIS))
+        names = (name if n == 1 else f"{name}-{n}" for n in range(1, 10_000))
+        return next(free for free in names if poi_name(free) not in taken)
 
     def _put_back(self, sealer: Sealer) -> str | None:
         """Restore the last sealed policy if the live one differs; say what was wrong."""
@@ -126,8 +148,8 @@ class Recovery:
             self.state.finish(row.id, "interrupted", self.now, reason=f"sealed as {sealed.poi.status}, then {where}")
             return incident
         name = f"{row.id}-interrupted"
-        if all(r.poi.cycle != name for r in sealer.chain):
-            self._seal(sealer, name, "interrupted", (incident.summary,), sealer.policy or {}, (incident,))
+        if not any(r.poi.cycle.startswith(name) for r in sealer.chain):
+            self._seal(sealer, self._unused(name), "interrupted", (incident.summary,), sealer.policy or {}, (incident,))
         self.state.finish(row.id, "interrupted", self.now, reason=incident.summary)
         return incident
 

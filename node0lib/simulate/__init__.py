@@ -1,1 +1,1 @@
-"""The room simulate: seeded worlds; see node0lib/README.md."""
+"""A seeded world: the embedded node."""

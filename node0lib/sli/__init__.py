@@ -1,1 +1,1 @@
-"""The room sli; see node0lib/README.md."""
+"""What happened?"""

@@ -1,1 +1,1 @@
-"""The room slo; see node0lib/README.md."""
+"""What was promised?"""

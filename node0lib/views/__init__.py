@@ -1,1 +1,1 @@
-"""The room views; see node0lib/README.md."""
+"""Values to pictures and pages."""

@@ -88,9 +88,33 @@ def _no_half_written_file(folder: Path) -> None:
     json.loads((folder / "data/policy/alpha.policy.json").read_text("utf-8"))
 
 
+@pytest.mark.parametrize("point", ["before-replace:1", "after-replace:1", "after-replace:2"])
+def test_a_killed_recovery_is_accounted_for_too(started: Path, tmp_path: Path, point: str) -> None:
+    """A cycle that is killed while it seals the record of a killed one leaves nothing that the third cannot mend."""
+    folder = _copied(started, tmp_path)
+    assert _cycle(folder, SECOND, "station:3").returncode == -signal.SIGKILL
+    assert _cycle(folder, NEXT, point).returncode == -signal.SIGKILL
+
+    third = _cycle(folder, "2026-11-24T02:20:00Z")
+
+    assert third.returncode in (3, 4), third.stderr[-2000:]
+    assert node0_json(folder, "evidence", "verify")["unsealed"] is None
+
+
+def test_a_lost_memory_is_made_again_from_the_evidence(started: Path, tmp_path: Path) -> None:
+    """Without its database an installation remembers its sealed cycles from the evidence, and says so."""
+    folder = _copied(started, tmp_path)
+    for path in (folder / "data").glob("node0.sqlite*"):
+        path.unlink()
+    after = _cycle(folder, SECOND)
+    assert after.returncode == 3 and "memory_lost" in after.stdout, after.stdout + after.stderr[-2000:]
+    assert node0_json(folder, "evidence", "verify")["records"] == 3
+
+
 def test_a_kill_on_first_use_is_accounted_for(tmp_path: Path) -> None:
     """A kill while a new installation seals its genesis leaves one that starts again."""
     folder = make_workspace(tmp_path / "w", history="2h")
     assert _cycle(folder, FIRST, "after-replace:4").returncode == -signal.SIGKILL
     assert _cycle(folder, SECOND).returncode == 3, "two hours of history are too little coverage: blocked"
+    assert node0_json(folder, "evidence", "verify")["unsealed"] is None
     assert node0(folder, "evidence", "verify").returncode == 0

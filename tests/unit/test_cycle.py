@@ -128,7 +128,7 @@ def test_a_rollout_that_shows_too_little_is_inconclusive() -> None:
         (_given(bad=2000), "api_availability burns 20.0x and 20.0x over 1h/5m"),
         (_given(coverage=0.5), "ihsan is 0.0 (need 95)"),
         (replace(_given(), incidents=(Incident("rolled_back", NOON - timedelta(minutes=5), NOON, "x"),)), "x"),
-        (replace(_given(), counts={"api_availability": BLIND}), "no data for api_availability (HTTP 503)"),
+        (replace(_given(), counts={"api_availability": BLIND}), "no data (HTTP 503) for api_availability"),
         (replace(_given(), ihsan_history=(100.0, 96.0)), "breached: ihsan_compliance"),
     ],
     ids=["budget", "breach", "alert", "ihsan", "incident", "no data", "invariant"],

@@ -140,7 +140,7 @@ GATES = Gates(
 )
 CLOSED = Gates(
     (
-        Verdict("telemetry", False, "no data for agent_coordination_latency (the query returned no series)"),
+        Verdict("telemetry", False, "no data (the query returned no series) for agent_coordination_latency"),
         Verdict("error_budget", False, "api_availability has 30% budget (need 50%); " * 4 + "frozen"),
         Verdict("ihsan", True, "ihsan is 100.0 (need 95)"),
     )

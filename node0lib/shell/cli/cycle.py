@@ -37,6 +37,7 @@ def cycle(config: Path, force: bool, output: str) -> None:
       3  blocked by a gate
       4  a change was tried and rolled back
       5  refused: too soon after the last cycle, or another one is running
+    130  interrupted outside the notebook; the next cycle accounts for it
     """
     from node0lib.shell.runner import run
 

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from node0lib.errors import EvidenceError
+from node0lib.errors import ConfigError, EvidenceError
 from node0lib.evidence.dsse import PublicKey, key_id, parse_public_pem
 from node0lib.evidence.verify import ChainReport, chain_of, verify_chain
 from node0lib.shell.cli.frame import config_option, console, echo_json, output_option
@@ -40,7 +41,7 @@ def evidence() -> None:
     multiple=True,
     help="A public key (PEM) that you trust; repeatable. Default: this user's own.",
 )
-@click.option("--anchor", help="A provenance digest that you remember; it must be in the chain.")
+@click.option("--anchor", help="A provenance digest that you wrote down, or its beginning; it must be in the chain.")
 @output_option
 def verify(config: Path, into: Path | None, key_files: tuple[Path, ...], anchor: str | None, output: str) -> None:
     """Verify digests, signatures and the chain PoI -> provenance -> live policy.
@@ -51,6 +52,8 @@ def verify(config: Path, into: Path | None, key_files: tuple[Path, ...], anchor:
     Exit codes: 0 everything holds, 1 something does not (every problem is
     listed), 2 the command line or the configuration is wrong.
     """
+    if anchor is not None and not re.fullmatch("[0-9a-f]{12,64}", anchor):
+        raise ConfigError(f"--anchor: {anchor!r} is no digest; give at least its first 12 hexadecimal digits")
     settings = load(config)
     places = Places.of(settings) if into is None else Places.of(settings).under(into.resolve())
     store = EvidenceFiles(places.evidence)
@@ -67,7 +70,8 @@ def verify(config: Path, into: Path | None, key_files: tuple[Path, ...], anchor:
         return
     out = console()
     out.print(f"verified: {report.records} sealed records, the newest of cycle {report.newest_cycle}")
-    out.print(f"live policy {report.policy_sha256[:12]} is the subject of provenance {report.newest_provenance[:12]}")
+    out.print(f"live policy {report.policy_sha256[:12]} is the subject of provenance")
+    out.print(report.newest_provenance, soft_wrap=True)
     out.print(f"signatures checked with {origin}")
     out.print(f"{outputs.matching} notebooks, results and reports are as sealed, {outputs.missing} no longer there")
     if report.unsealed:
@@ -77,8 +81,10 @@ def verify(config: Path, into: Path | None, key_files: tuple[Path, ...], anchor:
 def _verified(
     places: Places, store: EvidenceFiles, keys: dict[str, PublicKey], anchor: str | None
 ) -> tuple[ChainReport, Outputs]:
-    report = verify_chain(store, keys, live_policy=live_bytes(places) or None, anchor=anchor)
-    return report, check_outputs(places, chain_of(store, keys))
+    chain = chain_of(store, keys)
+    whole = next((r.digest for r in chain if anchor and r.digest.startswith(anchor)), anchor)
+    report = verify_chain(store, keys, live_policy=live_bytes(places) or None, anchor=whole)
+    return report, check_outputs(places, chain)
 
 
 def _keys(store: EvidenceFiles, files: tuple[Path, ...]) -> tuple[dict[str, PublicKey], str]:
