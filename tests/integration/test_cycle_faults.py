@@ -690,8 +690,8 @@ def test_a_damaged_memory_is_one_clear_error(blocked: Path, tmp_path: Path, dama
     verified(folder)
 
 
-def test_a_memory_that_was_lost_within_the_minute_reuses_no_name(blocked: Path, tmp_path: Path) -> None:
-    """Once a damaged memory is moved away the next cycle runs, and is named as none that the evidence has."""
+def test_a_lost_memory_does_not_shorten_the_interval(blocked: Path, tmp_path: Path) -> None:
+    """Once a damaged memory is moved away the sealed cycles are remembered from the evidence: a start is too soon."""
     folder = copied(blocked, tmp_path)
     name = newest(folder).cycle
     for path in (folder / "data").glob("node0.sqlite*"):
@@ -700,8 +700,8 @@ def test_a_memory_that_was_lost_within_the_minute_reuses_no_name(blocked: Path, 
     at = f"{name[:4]}-{name[4:6]}-{name[6:11]}:{name[11:13]}:00Z"
     command = [sys.executable, str(script), at]
     ran = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False)
-    assert ran.returncode == 3, ran.stderr
-    assert verified(folder).newest_cycle == f"{name}-2"
+    assert "RefusedError: INCIDENT memory_lost" in ran.stderr and "the next may start at" in ran.stderr
+    assert verified(folder).newest_cycle == name and [row[0] for row in rows(folder)] == [name]
 
 
 def test_a_damaged_history_leaves_a_record(blocked: Path, tmp_path: Path) -> None:
