@@ -1,0 +1,1 @@
+"""When should somebody be woken?"""
