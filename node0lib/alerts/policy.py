@@ -5,7 +5,7 @@ at least ``min_bad`` bad events lie in the long window, and all of that has held
 The threshold is the float64 product ``factor * budget``, the very number that the emitted rules compare with.
 Source: SRE Workbook, ch. 5 (multiwindow, multi-burn-rate alerts).
 
->>> month, hour = parse_duration("30d"), parse_duration("1h")
+>>> month, hour = timedelta(days=30), timedelta(hours=1)
 >>> page = BurnAlert.spending("page", "critical", 0.02, hour, hour / 12, month)
 >>> round(page.factor, 6)
 14.4
@@ -24,7 +24,7 @@ from datetime import timedelta
 
 from node0lib.errors import ConfigError
 from node0lib.slo.catalogue import Alerting, Severity
-from node0lib.timespan import format_duration, parse_duration
+from node0lib.timespan import format_duration
 
 _NOTHING = timedelta(0)
 

@@ -1,13 +1,14 @@
 """The command line: every verb of node0, one module each.
 
 >>> sorted(main.commands)
-['config', 'cycle', 'evidence', 'replay', 'run']
+['alerts', 'config', 'cycle', 'evidence', 'replay', 'run']
 """
 
 from __future__ import annotations
 
 import click
 
+from node0lib.shell.cli.alerts import alerts
 from node0lib.shell.cli.config import config
 from node0lib.shell.cli.cycle import cycle
 from node0lib.shell.cli.evidence import evidence
@@ -31,5 +32,5 @@ def main() -> None:
     """
 
 
-for verb in (config, cycle, evidence, replay, run):
+for verb in (alerts, config, cycle, evidence, replay, run):
     main.add_command(verb)

@@ -1,0 +1,268 @@
+"""What would these alerts have done on this series? The only evaluator of alerts that node0 has.
+
+Two kinds of series:
+- scraped counters, evaluated as Prometheus 2.x or 3.x evaluates ``sum(rate(bad[w])) / sum(rate(total[w]))``, or
+  ``1 - sum(rate(good[w])) / sum(rate(total[w]))``, with extrapolation, gaps, resets and several series under the sum;
+- good/total buckets, whose windows are plain sums: the embedded store's own.
+
+An alert's condition is ``long > threshold and short > threshold`` and, with ``min_bad``, at least that many bad events
+in the long window (``increase``, extrapolated too, on counters); it fires once the condition has held for ``hold``.
+Evaluations are equally spaced; 0/0 and a range with fewer than two samples are no data, on which nothing fires.
+
+>>> from node0lib.alerts.policy import workbook_policy
+>>> minutes = np.arange(1, 181) * 60_000
+>>> outage = np.where((minutes > 3_600_000) & (minutes <= 5_400_000), 10.0, 0.0)
+>>> series = BucketSeries(minutes, outage, np.full(180, 10.0))
+>>> evaluations = Evaluations.within(*series.span, 60_000)
+>>> firing = replay_buckets(workbook_policy(0.999), series, evaluations)
+>>> firing.shape, int(firing[0].argmax()) - 59
+((4, 180), 1)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node0lib.alerts import kernel
+from node0lib.alerts.policy import AlertPolicy
+from node0lib.errors import DataError
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Semantics = Literal[2, 3]
+Function = Literal["rate", "increase"]
+_MILLISECOND = timedelta(milliseconds=1)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """The instants begin, begin + step, ... (``count`` of them), in milliseconds since the epoch."""
+
+    begin_ms: int
+    step_ms: int
+    count: int
+
+    @classmethod
+    def within(cls, start_ms: int, end_ms: int, step_ms: int) -> Evaluations:
+        """Return the multiples of ``step_ms`` in [start, end]; raises DataError if there is none."""
+        begin = -(-start_ms // step_ms) * step_ms
+        if begin > end_ms:
+            raise DataError("the series is shorter than one evaluation interval: there is nothing to evaluate")
+        return cls(begin, step_ms, (end_ms - begin) // step_ms + 1)
+
+    @property
+    def instants_ms(self) -> Ints:
+        """All of them, (count,)."""
+        return self.begin_ms + self.step_ms * np.arange(self.count, dtype=np.int64)
+
+    @property
+    def numbers(self) -> tuple[int, int, int]:
+        """First instant, step and count."""
+        return self.begin_ms, self.step_ms, self.count
+
+
+@dataclass(frozen=True)
+class CounterSeries:
+    """Samples of one pair of counters: ``events`` (bad or good ones, see ``form``) and ``total``.
+
+    Shapes (n,); times rise strictly; NaN is a sample that this counter does not have. A value below the one before is
+    a reset. Raises DataError for anything else.
+    """
+
+    times_ms: Ints
+    events: Floats
+    total: Floats
+    form: Literal["bad", "good"] = "bad"
+
+    def __post_init__(self) -> None:
+        _check(self.times_ms, self.events, self.total)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first and the last sample's time."""
+        return int(self.times_ms[0]), int(self.times_ms[-1])
+
+    @cached_property
+    def together(self) -> bool:
+        """Whether every sample has both counters."""
+        return bool(np.isfinite(self.events).all() and np.isfinite(self.total).all())
+
+    def cumulated(self) -> tuple[Floats, Floats]:
+        """Return bad and total events (n,) since the first sample, resets undone, nothing extrapolated."""
+        events, total = (_since_first(values) for values in (self.events, self.total))
+        return (total - events if self.form == "good" else events), total
+
+
+@dataclass(frozen=True)
+class BucketSeries:
+    """Bad and total events of buckets that end at ``ends_ms``; shapes (n,), NaN where nobody observed.
+
+    Bad above total is clamped. Raises DataError for times that do not rise or negative events.
+    """
+
+    ends_ms: Ints
+    bad: Floats
+    total: Floats
+
+    def __post_init__(self) -> None:
+        _check(self.ends_ms, self.bad, self.total)
+        if (over := self.bad > self.total).any():
+            object.__setattr__(self, "bad", np.where(over, self.total, self.bad))
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first and the last bucket's end."""
+        return int(self.ends_ms[0]), int(self.ends_ms[-1])
+
+    @cached_property
+    def step_ms(self) -> int | None:
+        """The buckets' length, if they follow one another without a hole."""
+        steps = np.diff(self.ends_ms)
+        return int(steps[0]) if steps.size and (steps == steps[0]).all() else None
+
+    def cumulated(self) -> tuple[Floats, Floats]:
+        """Return running sums (n,) of bad and total events."""
+        return np.nancumsum(self.bad), np.nancumsum(self.total)
+
+
+def replay_counters(
+    policy: AlertPolicy,
+    series: Sequence[CounterSeries],
+    evaluations: Evaluations,
+    semantics: Semantics = 3,
+    function: Function = "rate",
+) -> Bools:
+    """Return which alerts fire at which evaluation, (alerts, count), with all series under one ``sum``.
+
+    ``semantics`` is Prometheus's major version. Raises DataError without series or for mixed forms.
+    """
+    if len({one.form for one in series}) != 1:
+        raise DataError("the series must be one or more, all of good events or all of bad events")
+    form = (series[0].form == "good", semantics == 3, function == "rate")
+    alone = len(series) == 1 and series[0].together
+    evaluate = _alone(series[0], evaluations, form) if alone else _summed(series, evaluations, form)
+    return _each_alert(policy, evaluations, evaluate)
+
+
+def replay_buckets(policy: AlertPolicy, series: BucketSeries, evaluations: Evaluations) -> Bools:
+    """Return which alerts fire at which evaluation, (alerts, count).
+
+    A window (t - w, t] has the buckets that end in it.
+    """
+    bad, total = kernel.running_sums(series.bad), kernel.running_sums(series.total)
+
+    def evaluate(windows: tuple[int, int], threshold: float, min_bad: float, met: Bools) -> None:
+        kernel.buckets(series.ends_ms, bad, total, evaluations.numbers, windows, threshold, min_bad, met)
+
+    def evaluate_regular(windows: tuple[int, int], threshold: float, min_bad: float, met: Bools) -> None:
+        step, first = evaluations.step_ms, (evaluations.begin_ms - series.span[0]) // evaluations.step_ms
+        sizes = (windows[0] // step, windows[1] // step)
+        kernel.regular_buckets(bad, total, first, evaluations.count, sizes, threshold, min_bad, met)
+
+    regular = _in_step(policy, series, evaluations)
+    return _each_alert(policy, evaluations, evaluate_regular if regular else evaluate)
+
+
+def replay_each(replay: Callable[[_T], Bools], many: Iterable[_T], workers: int) -> Iterator[Bools]:
+    """Yield ``replay(one)`` for each of many, in their order, on that many threads (the kernels release the GIL).
+
+    At most twice as many are held as there are workers, so that ten thousand months fit into little memory.
+    """
+    waiting: deque[Future[Bools]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for one in many:
+            waiting.append(pool.submit(replay, one))
+            if len(waiting) >= 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+_Evaluate = Callable[[tuple[int, int], float, float, Bools], None]
+
+
+def _each_alert(policy: AlertPolicy, evaluations: Evaluations, evaluate: _Evaluate) -> Bools:
+    firing = np.zeros((len(policy.alerts), evaluations.count), np.bool_)
+    for alert, met in zip(policy.alerts, firing, strict=True):
+        windows = (alert.short // _MILLISECOND, alert.long // _MILLISECOND)
+        evaluate(windows, policy.threshold(alert), float(alert.min_bad), met)
+        if alert.hold:
+            kernel.held(met, evaluations.step_ms, alert.hold // _MILLISECOND)
+    return firing
+
+
+def _alone(series: CounterSeries, evaluations: Evaluations, form: tuple[bool, bool, bool]) -> _Evaluate:
+    times, numbers = series.times_ms, evaluations.numbers
+    samples = (series.events, series.total, kernel.resets(series.events), kernel.resets(series.total))
+
+    def evaluate(windows: tuple[int, int], threshold: float, min_bad: float, met: Bools) -> None:
+        kernel.one_counter(times, *samples, numbers, windows, threshold, min_bad, form, met)
+
+    return evaluate
+
+
+def _summed(
+    series: Sequence[CounterSeries], evaluations: Evaluations, form: tuple[bool, bool, bool]
+) -> _Evaluate:
+    """Lay all counters one after the other, each without the samples that it does not have."""
+    pairs = [(one.times_ms, values) for one in series for values in (one.events, one.total)]
+    kept = [(times[seen], values[seen]) for times, values in pairs for seen in [np.isfinite(values)]]
+    starts = np.cumsum([0, *(times.size for times, _ in kept)])
+    times, values = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+    lost = np.concatenate([kernel.resets(part) for _, part in kept])
+
+    def evaluate(windows: tuple[int, int], threshold: float, min_bad: float, met: Bools) -> None:
+        kernel.counters(
+            times, values, lost, starts, evaluations.numbers, windows, threshold, min_bad, form, met
+        )
+
+    return evaluate
+
+
+def _in_step(policy: AlertPolicy, series: BucketSeries, evaluations: Evaluations) -> bool:
+    """Whether every evaluation falls on a bucket's end and every window is a whole number of buckets."""
+    step = series.step_ms
+    if step is None or step != evaluations.step_ms:
+        return False
+    offset = evaluations.begin_ms - series.span[0]
+    whole = all(w // _MILLISECOND % step == 0 for a in policy.alerts for w in (a.short, a.long))
+    return whole and offset % step == 0 and 0 <= offset // step <= series.ends_ms.size - evaluations.count
+
+
+def _check(times_ms: Ints, *columns: Floats) -> None:
+    """Raise DataError unless times rise strictly, shapes agree and no value is negative or infinite."""
+    if times_ms.ndim != 1 or times_ms.size == 0:
+        raise DataError("the series has no rows")
+    if any(values.shape != times_ms.shape for values in columns):
+        raise DataError(f"the columns differ in length: {times_ms.size} times, {[v.size for v in columns]} values")
+    back = np.flatnonzero(np.diff(times_ms) <= 0)
+    if back.size:
+        at = np.datetime64(int(times_ms[back[0] + 1]), "ms")
+        raise DataError(f"times must rise: {at}Z (row {back[0] + 2}) is not after the row before it")
+    for values in columns:
+        wrong = np.flatnonzero((values < 0) | np.isinf(values))
+        if wrong.size:
+            at = np.datetime64(int(times_ms[wrong[0]]), "ms")
+            raise DataError(f"{values[wrong[0]]:g} at {at}Z (row {wrong[0] + 1}): events are finite and never negative")
+
+
+def _since_first(values: Floats) -> Floats:
+    """Return a counter's rise since its first sample, resets undone; where it has no sample, what it was before."""
+    seen = np.flatnonzero(np.isfinite(values))
+    risen = np.zeros(values.size)
+    if seen.size:
+        kept = values[seen]
+        risen[seen] = kept - kept[0] + kernel.resets(kept)
+        np.maximum.accumulate(risen, out=risen)
+    return risen
