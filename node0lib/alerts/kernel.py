@@ -308,6 +308,39 @@ def buckets(
 
 
 @_compiled
+def weighted_buckets(
+    times: Ints,
+    bad: Floats,
+    total: Floats,
+    evaluations: tuple[int, int, int],
+    windows: tuple[int, int, int],
+    threshold: float,
+    min_bad: float,
+    met: Bools,
+) -> None:
+    """Do what ``buckets`` does with a threshold that traffic moves: times the period's usual traffic over the window's.
+
+    ``windows`` are the short, the long and the period. While less than a period has been seen, its traffic is taken to
+    go on as it was.
+    """
+    (begin, step, count), (short, long, period) = evaluations, windows
+    end, first, long_first, period_first, n = 0, 0, 0, 0, times.size
+    for i in range(count):
+        at = begin + i * step
+        while end < n and times[end] <= at:
+            end += 1
+        first = _first_in(times, first, end, at - short, True)
+        if bad[end] == bad[first]:
+            continue
+        long_first = _first_in(times, long_first, end, at - long, True)
+        period_first = _first_in(times, period_first, end, at - period, True)
+        seen = min(period, max(step, at - times[0] + step))
+        usual = (total[end] - total[period_first]) * (long / seen)
+        moved = threshold * (usual / (total[end] - total[long_first]))
+        met[i] = _holds(bad, total, first, long_first, end, moved, min_bad)
+
+
+@_compiled
 def _holds(
     bad: Floats, total: Floats, short: int, long: int, end: int, threshold: float, min_bad: float
 ) -> bool:

@@ -21,11 +21,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal
 
 from node0lib.errors import ConfigError
 from node0lib.slo.catalogue import Alerting, Severity
 from node0lib.timespan import format_duration
 
+Scaling = Literal["static", "traffic"]
 _NOTHING = timedelta(0)
 
 
@@ -33,7 +35,9 @@ _NOTHING = timedelta(0)
 class BurnAlert:
     """One multiwindow alert; ``factor`` > 0 is a burn rate, ``min_bad`` 0 asks for no bad events.
 
-    ``short == long`` is an alert on a single window. Raises ConfigError for a short window above the long one and for
+    ``short == long`` is an alert on a single window. ``scaling`` "traffic" multiplies the threshold by the traffic that
+    the period usually has in a long window over what this one has: a quiet hour must fail more to spend as much.
+    Raises ConfigError for a short window above the long one and for
     numbers that make no sense.
     """
 
@@ -44,6 +48,7 @@ class BurnAlert:
     factor: float
     hold: timedelta = _NOTHING
     min_bad: float = 0.0
+    scaling: Scaling = "static"
 
     def __post_init__(self) -> None:
         if not 0 < self.factor < float("inf"):

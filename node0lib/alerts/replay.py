@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node0lib.alerts import kernel
-from node0lib.alerts.policy import AlertPolicy
+from node0lib.alerts.policy import AlertPolicy, BurnAlert
 from node0lib.errors import DataError
 
 Floats = NDArray[np.float64]
@@ -42,7 +42,8 @@ Bools = NDArray[np.bool_]
 Semantics = Literal[2, 3]
 Function = Literal["rate", "increase"]
 _MILLISECOND = timedelta(milliseconds=1)
-_T = TypeVar("_T")
+_A = TypeVar("_A")
+_B = TypeVar("_B")
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,8 @@ def replay_counters(
     """
     if len({one.form for one in series}) != 1:
         raise DataError("the series must be one or more, all of good events or all of bad events")
+    if any(alert.scaling != "static" for alert in policy.alerts):
+        raise DataError("alerts that traffic scales are replayed on good/total buckets only; sum the counters up first")
     form = (series[0].form == "good", semantics == 3, function == "rate")
     alone = len(series) == 1 and series[0].together
     evaluate = _alone(series[0], evaluations, form) if alone else _summed(series, evaluations, form)
@@ -161,42 +164,49 @@ def replay_buckets(policy: AlertPolicy, series: BucketSeries, evaluations: Evalu
     A window (t - w, t] has the buckets that end in it.
     """
     bad, total = kernel.running_sums(series.bad), kernel.running_sums(series.total)
-
-    def evaluate(windows: tuple[int, int], threshold: float, min_bad: float, met: Bools) -> None:
-        kernel.buckets(series.ends_ms, bad, total, evaluations.numbers, windows, threshold, min_bad, met)
-
-    def evaluate_regular(windows: tuple[int, int], threshold: float, min_bad: float, met: Bools) -> None:
-        step, first = evaluations.step_ms, (evaluations.begin_ms - series.span[0]) // evaluations.step_ms
-        sizes = (windows[0] // step, windows[1] // step)
-        kernel.regular_buckets(bad, total, first, evaluations.count, sizes, threshold, min_bad, met)
-
     regular = _in_step(policy, series, evaluations)
-    return _each_alert(policy, evaluations, evaluate_regular if regular else evaluate)
+    first = (evaluations.begin_ms - series.span[0]) // evaluations.step_ms
+    period = policy.period // _MILLISECOND
+
+    def evaluate(alert: BurnAlert, windows: tuple[int, int], threshold: float, met: Bools) -> None:
+        guard, numbers = float(alert.min_bad), evaluations.numbers
+        if alert.scaling == "traffic":
+            kernel.weighted_buckets(series.ends_ms, bad, total, numbers, (*windows, period), threshold, guard, met)
+        elif regular:
+            sizes = (windows[0] // evaluations.step_ms, windows[1] // evaluations.step_ms)
+            kernel.regular_buckets(bad, total, first, evaluations.count, sizes, threshold, guard, met)
+        else:
+            kernel.buckets(series.ends_ms, bad, total, numbers, windows, threshold, guard, met)
+
+    return _each_alert(policy, evaluations, evaluate)
 
 
-def replay_each(replay: Callable[[_T], Bools], many: Iterable[_T], workers: int) -> Iterator[Bools]:
-    """Yield ``replay(one)`` for each of many, in their order, on that many threads (the kernels release the GIL).
+def in_order(work: Callable[[_A], _B], many: Iterable[_A], workers: int) -> Iterator[_B]:
+    """Yield ``work(one)`` for each of many, in their order, on that many threads (the kernels release the GIL).
 
-    At most twice as many are held as there are workers, so that ten thousand months fit into little memory.
+    At most four times as many are held as there are workers, so that ten thousand months fit into little memory.
     """
-    waiting: deque[Future[Bools]] = deque()
+    if workers <= 1:
+        yield from map(work, many)
+        return
+    waiting: deque[Future[_B]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for one in many:
-            waiting.append(pool.submit(replay, one))
-            if len(waiting) >= 2 * workers:
+            waiting.append(pool.submit(work, one))
+            if len(waiting) >= 4 * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-_Evaluate = Callable[[tuple[int, int], float, float, Bools], None]
+_Evaluate = Callable[[BurnAlert, tuple[int, int], float, Bools], None]
 
 
 def _each_alert(policy: AlertPolicy, evaluations: Evaluations, evaluate: _Evaluate) -> Bools:
     firing = np.zeros((len(policy.alerts), evaluations.count), np.bool_)
     for alert, met in zip(policy.alerts, firing, strict=True):
         windows = (alert.short // _MILLISECOND, alert.long // _MILLISECOND)
-        evaluate(windows, policy.threshold(alert), float(alert.min_bad), met)
+        evaluate(alert, windows, policy.threshold(alert), met)
         if alert.hold:
             kernel.held(met, evaluations.step_ms, alert.hold // _MILLISECOND)
     return firing
@@ -206,8 +216,8 @@ def _alone(series: CounterSeries, evaluations: Evaluations, form: tuple[bool, bo
     times, numbers = series.times_ms, evaluations.numbers
     samples = (series.events, series.total, kernel.resets(series.events), kernel.resets(series.total))
 
-    def evaluate(windows: tuple[int, int], threshold: float, min_bad: float, met: Bools) -> None:
-        kernel.one_counter(times, *samples, numbers, windows, threshold, min_bad, form, met)
+    def evaluate(alert: BurnAlert, windows: tuple[int, int], threshold: float, met: Bools) -> None:
+        kernel.one_counter(times, *samples, numbers, windows, threshold, float(alert.min_bad), form, met)
 
     return evaluate
 
@@ -222,10 +232,9 @@ def _summed(
     times, values = (np.concatenate(parts) for parts in zip(*kept, strict=True))
     lost = np.concatenate([kernel.resets(part) for _, part in kept])
 
-    def evaluate(windows: tuple[int, int], threshold: float, min_bad: float, met: Bools) -> None:
-        kernel.counters(
-            times, values, lost, starts, evaluations.numbers, windows, threshold, min_bad, form, met
-        )
+    def evaluate(alert: BurnAlert, windows: tuple[int, int], threshold: float, met: Bools) -> None:
+        guard, numbers = float(alert.min_bad), evaluations.numbers
+        kernel.counters(times, values, lost, starts, numbers, windows, threshold, guard, form, met)
 
     return evaluate
 

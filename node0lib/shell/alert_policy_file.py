@@ -2,7 +2,8 @@
 
 Each alert has ``name``, ``severity`` (critical, warning or info; the workbook's page and ticket are read as critical
 and warning), ``long`` and ``short`` windows, ``factor`` (a burn rate) or ``budget`` (the share of the period's budget
-spent in the long window), and optionally ``for`` and ``min_bad``.
+spent in the long window), and optionally ``for``, ``min_bad`` and ``scaling`` (static, or traffic: a quiet hour must
+fail more).
 
 >>> text = b'''
 ... objective: 0.999
@@ -59,6 +60,7 @@ class AlertModel(Model):
     budget: Share | None = None
     wait: Annotated[timedelta, BeforeValidator(_wait)] = Field(default=timedelta(0), alias="for")
     min_bad: float = Field(default=0, ge=0)
+    scaling: Literal["static", "traffic"] = "static"
 
     def contradictions(self) -> Contradictions:
         """Yield windows that do not fit each other, and a factor written twice or not at all."""
@@ -73,7 +75,7 @@ class AlertModel(Model):
         """Return the frozen alert."""
         factor = self.factor if self.factor is not None else (self.budget or 0.0) * (period / self.long)
         severity = _SEVERITIES[self.severity]
-        return BurnAlert(self.name, severity, self.long, self.short, factor, self.wait, self.min_bad)
+        return BurnAlert(self.name, severity, self.long, self.short, factor, self.wait, self.min_bad, self.scaling)
 
 
 class PolicyModel(Model):

@@ -30,9 +30,9 @@ from node0lib.alerts.replay import (
     BucketSeries,
     CounterSeries,
     Evaluations,
+    in_order,
     replay_buckets,
     replay_counters,
-    replay_each,
 )
 from node0lib.timespan import format_duration
 
@@ -182,7 +182,7 @@ def many_months(kind: str, months: int, workers: int) -> None:
 
     one(pool[0])
     begun = time.perf_counter()
-    fired = sum(int(firing.any(axis=1).sum()) for firing in replay_each(one, all_of_them(), workers))
+    fired = sum(int(firing.any(axis=1).sum()) for firing in in_order(one, all_of_them(), workers))
     lasted = time.perf_counter() - begun
     memory = psutil.Process().memory_info().rss / 2**20
     print(

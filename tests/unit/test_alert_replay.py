@@ -14,9 +14,9 @@ from node0lib.alerts.replay import (
     BucketSeries,
     CounterSeries,
     Evaluations,
+    in_order,
     replay_buckets,
     replay_counters,
-    replay_each,
 )
 from node0lib.alerts.timeline import timelines
 from node0lib.errors import ConfigError, DataError
@@ -318,7 +318,7 @@ def test_many_series_come_back_in_their_order() -> None:
     ends = np.arange(1, 501) * MINUTE
     many = [BucketSeries(ends, np.where(np.arange(500) == 50 * n, 10.0, 0.0), np.full(500, 10.0)) for n in range(10)]
     evaluations = Evaluations.within(MINUTE, 500 * MINUTE, MINUTE)
-    found = replay_each(lambda one: replay_buckets(workbook_policy(), one, evaluations), many, 2)
+    found = in_order(lambda one: replay_buckets(workbook_policy(), one, evaluations), many, 2)
     firsts = [int(firing[0].argmax()) for firing in found]
     assert firsts == [50 * n for n in range(10)]
 
