@@ -16,7 +16,7 @@ What counts:
 >>> one.pages, one.true_pages, one.flaps, one.events, one.detected
 (2, 1, 1, 2, 1)
 >>> one.detection_s
-(120.0, inf)
+(180.0, inf)
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ class QualityRules:
 
 @dataclass(frozen=True)
 class Event:
-    """An incident in the evaluations [first, end), which spent ``budget_spent`` of the period's budget."""
+    """An incident in the steps [first, end), which spent ``budget_spent`` of the period's budget.
+
+    Evaluation i lies at the end of step i: what fails from step i on is seen one step after it began, at the soonest.
+    """
 
     first: int
     end: int
@@ -134,10 +137,10 @@ def judge(
         if event.budget_spent < rules.significant:
             continue
         page = int(np.argmax(overlapping)) if overlapping.any() else -1
-        detection.append(max(0, int(starts[page]) - event.first) * step_ms / 1000 if page >= 0 else math.inf)
+        detection.append(max(0, int(starts[page]) + 1 - event.first) * step_ms / 1000 if page >= 0 else math.inf)
         if page >= 0:
             last = int(np.flatnonzero(overlapping)[-1])
-            reset.append(max(0, int(ends[last]) - event.end) * step_ms / 1000)
+            reset.append(max(0, int(ends[last]) + 1 - event.end) * step_ms / 1000)
             if spent is not None:
                 told.append(_spent_by(spent, event, int(starts[page])))
     found = sum(math.isfinite(t) for t in detection)
