@@ -132,9 +132,34 @@ class BucketSeries:
         steps = np.diff(self.ends_ms)
         return int(steps[0]) if steps.size and (steps == steps[0]).all() else None
 
+    @cached_property
+    def sums(self) -> RunningSums:
+        """Its running sums, made once, however many policies are replayed on it."""
+        return RunningSums(kernel.running_sums(self.bad), kernel.running_sums(self.total))
+
     def cumulated(self) -> tuple[Floats, Floats]:
         """Return running sums (n,) of bad and total events."""
-        return np.nancumsum(self.bad), np.nancumsum(self.total)
+        return self.sums.bad[1:], self.sums.total[1:]
+
+
+@dataclass(frozen=True)
+class RunningSums:
+    """Bad and total events before each bucket and after the last one, (n + 1,); a window's events are a difference."""
+
+    bad: Floats
+    total: Floats
+
+    def part(self, start: int, stop: int) -> RunningSums:
+        """Return the sums of the buckets start..stop-1."""
+        return RunningSums(self.bad[start : stop + 1], self.total[start : stop + 1])
+
+    def with_more_bad(self, first: int, more: Floats) -> RunningSums:
+        """Return the sums with ``more`` bad events from bucket ``first`` on, (..., k); further axes lead."""
+        bad = np.broadcast_to(self.bad, (*more.shape[:-1], self.bad.size)).copy()
+        added, after = np.cumsum(more, axis=-1), first + 1 + more.shape[-1]
+        bad[..., first + 1 : after] += added
+        bad[..., after:] += added[..., -1:]
+        return RunningSums(bad, self.total)
 
 
 def replay_counters(
@@ -155,7 +180,7 @@ def replay_counters(
     form = (series[0].form == "good", semantics == 3, function == "rate")
     alone = len(series) == 1 and series[0].together
     evaluate = _alone(series[0], evaluations, form) if alone else _summed(series, evaluations, form)
-    return _each_alert(policy, evaluations, evaluate)
+    return _each_alert(policy, evaluations.step_ms, evaluations.count, evaluate)
 
 
 def replay_buckets(policy: AlertPolicy, series: BucketSeries, evaluations: Evaluations) -> Bools:
@@ -163,22 +188,35 @@ def replay_buckets(policy: AlertPolicy, series: BucketSeries, evaluations: Evalu
 
     A window (t - w, t] has the buckets that end in it.
     """
-    bad, total = kernel.running_sums(series.bad), kernel.running_sums(series.total)
-    regular = _in_step(policy, series, evaluations)
-    first = (evaluations.begin_ms - series.span[0]) // evaluations.step_ms
+    if _in_step(policy, series, evaluations):
+        first = (evaluations.begin_ms - series.span[0]) // evaluations.step_ms
+        return replay_sums(policy, series.sums, evaluations.step_ms, first, evaluations.count)
+    bad, total, numbers = series.sums.bad, series.sums.total, evaluations.numbers
     period = policy.period // _MILLISECOND
 
     def evaluate(alert: BurnAlert, windows: tuple[int, int], threshold: float, met: Bools) -> None:
-        guard, numbers = float(alert.min_bad), evaluations.numbers
+        guard = float(alert.min_bad)
         if alert.scaling == "traffic":
             kernel.weighted_buckets(series.ends_ms, bad, total, numbers, (*windows, period), threshold, guard, met)
-        elif regular:
-            sizes = (windows[0] // evaluations.step_ms, windows[1] // evaluations.step_ms)
-            kernel.regular_buckets(bad, total, first, evaluations.count, sizes, threshold, guard, met)
         else:
             kernel.buckets(series.ends_ms, bad, total, numbers, windows, threshold, guard, met)
 
-    return _each_alert(policy, evaluations, evaluate)
+    return _each_alert(policy, evaluations.step_ms, evaluations.count, evaluate)
+
+
+def replay_sums(policy: AlertPolicy, sums: RunningSums, step_ms: int, first: int, count: int) -> Bools:
+    """Do what ``replay_buckets`` does after each of the buckets first..first + count - 1, all ``step_ms`` long.
+
+    Every window must be a whole number of buckets, and no alert scaled by traffic; raises DataError otherwise.
+    """
+    if not _whole(policy, step_ms):
+        raise DataError("every window must be a whole number of buckets, and no alert scaled by traffic")
+
+    def evaluate(alert: BurnAlert, windows: tuple[int, int], threshold: float, met: Bools) -> None:
+        sizes = (windows[0] // step_ms, windows[1] // step_ms)
+        kernel.regular_buckets(sums.bad, sums.total, first, count, sizes, threshold, float(alert.min_bad), met)
+
+    return _each_alert(policy, step_ms, count, evaluate)
 
 
 def in_order(work: Callable[[_A], _B], many: Iterable[_A], workers: int) -> Iterator[_B]:
@@ -202,13 +240,13 @@ def in_order(work: Callable[[_A], _B], many: Iterable[_A], workers: int) -> Iter
 _Evaluate = Callable[[BurnAlert, tuple[int, int], float, Bools], None]
 
 
-def _each_alert(policy: AlertPolicy, evaluations: Evaluations, evaluate: _Evaluate) -> Bools:
-    firing = np.zeros((len(policy.alerts), evaluations.count), np.bool_)
+def _each_alert(policy: AlertPolicy, step_ms: int, count: int, evaluate: _Evaluate) -> Bools:
+    firing = np.zeros((len(policy.alerts), count), np.bool_)
     for alert, met in zip(policy.alerts, firing, strict=True):
         windows = (alert.short // _MILLISECOND, alert.long // _MILLISECOND)
         evaluate(alert, windows, policy.threshold(alert), met)
         if alert.hold:
-            kernel.held(met, evaluations.step_ms, alert.hold // _MILLISECOND)
+            kernel.held(met, step_ms, alert.hold // _MILLISECOND)
     return firing
 
 
@@ -242,11 +280,15 @@ def _summed(
 def _in_step(policy: AlertPolicy, series: BucketSeries, evaluations: Evaluations) -> bool:
     """Whether every evaluation falls on a bucket's end and every window is a whole number of buckets."""
     step = series.step_ms
-    if step is None or step != evaluations.step_ms:
+    if step is None or step != evaluations.step_ms or not _whole(policy, step):
         return False
     offset = evaluations.begin_ms - series.span[0]
-    whole = all(w // _MILLISECOND % step == 0 for a in policy.alerts for w in (a.short, a.long))
-    return whole and offset % step == 0 and 0 <= offset // step <= series.ends_ms.size - evaluations.count
+    return offset % step == 0 and 0 <= offset // step <= series.ends_ms.size - evaluations.count
+
+
+def _whole(policy: AlertPolicy, step_ms: int) -> bool:
+    windows = [window // _MILLISECOND for alert in policy.alerts for window in (alert.short, alert.long)]
+    return all(w % step_ms == 0 for w in windows) and all(a.scaling == "static" for a in policy.alerts)
 
 
 def _check(times_ms: Ints, *columns: Floats) -> None:

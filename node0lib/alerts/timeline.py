@@ -121,13 +121,21 @@ def budget_spent(
         times = one.times_ms if isinstance(one, CounterSeries) else one.ends_ms
         risen, total = one.cumulated()
         since = np.concatenate(([0.0], risen))
-        reach = np.searchsorted(times, instants_ms, side="right")
-        before = np.searchsorted(times, instants_ms - period, side="right")
+        reach, before = _reached(times, instants_ms), _reached(times, instants_ms - period)
         bad += since[reach] - since[before]
         events += float(total[-1])
         length = max(length, _length_ms(one, times))
     allowance = policy.budget * events * (period / length) if length else 0.0
     return bad / allowance if allowance > 0 else np.full(instants_ms.size, np.nan)
+
+
+def _reached(times: Ints, instants_ms: Ints) -> Ints:
+    """Return how many of the rising times lie at or before each of the rising instants."""
+    if instants_ms[-1] < times[0]:
+        return np.zeros(instants_ms.size, np.int64)
+    if np.array_equal(times, instants_ms):
+        return np.arange(1, times.size + 1)
+    return np.asarray(np.searchsorted(times, instants_ms, side="right"), np.int64)
 
 
 def _length_ms(series: CounterSeries | BucketSeries, times: Ints) -> int:
