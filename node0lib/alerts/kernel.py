@@ -4,8 +4,6 @@
 from the first and the last sample of a range and the reset-corrected difference, which prefix sums give in one step.
 Two things differ between versions: in 2.x a range is closed on both sides and the limit at the counter's zero is
 applied before the comparison with 1.1 average intervals; in 3.x it is left-open and the limit is applied afterwards.
-``buckets`` evaluates sums of good/total buckets, without extrapolation.
-
 Most windows need not be looked at: the short one is asked first, and without a bad event, or with a product far from
 the threshold, no division is needed. A product within 1e-9 of the threshold decides nothing, so that no answer differs
 from the division's. Staleness markers never lie within a range, so a target that goes away is just missing samples.
@@ -33,15 +31,15 @@ _F = TypeVar("_F", bound=Callable[..., object])
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-_CLEAR = 1e-9
+CLEAR = 1e-9
 """How far from the threshold, relatively, a product must lie to decide without a division."""
 
 
-def _compiled(function: _F) -> _F:
+def compiled(function: _F) -> _F:
     return cast(_F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
-@_compiled
+@compiled
 def resets(values: Floats) -> Floats:
     """Return what a counter had reached before its resets, summed up to each sample; (n,) like ``values``."""
     lost, before = np.zeros(values.size), 0.0
@@ -52,7 +50,7 @@ def resets(values: Floats) -> Floats:
     return lost
 
 
-@_compiled
+@compiled
 def extrapolated(
     times: Ints,
     values: Floats,
@@ -82,7 +80,7 @@ def extrapolated(
     return float(raw * ((sampled + to_start + to_end) / sampled / per))
 
 
-@_compiled
+@compiled
 def counters(
     times: Ints,
     values: Floats,
@@ -127,26 +125,26 @@ def counters(
         met[i] = min_bad <= 0.0 or (total - events if good else events) >= min_bad
 
 
-@_compiled
+@compiled
 def _error_ratio(events: float, total: float, good: bool) -> float:
     return 1.0 - events / total if good else events / total
 
 
-@_compiled
-def _first_in(times: Ints, first: int, end: int, start_ms: int, left_open: bool) -> int:
+@compiled
+def first_in(times: Ints, first: int, end: int, start_ms: int, left_open: bool) -> int:
     """Return the index of the first sample in a range, looking from ``first`` on."""
     while first < end and (times[first] < start_ms or (left_open and times[first] == start_ms)):
         first += 1
     return first
 
 
-@_compiled
+@compiled
 def _any_event(
     values: Floats, lost: Floats, ends: Ints, firsts: Ints, times: Ints, start_ms: int, left_open: bool
 ) -> bool:
     """Return whether the events of any series have risen in the range."""
     for c in range(0, ends.size, 2):
-        first = _first_in(times, firsts[c], ends[c], start_ms, left_open)
+        first = first_in(times, firsts[c], ends[c], start_ms, left_open)
         firsts[c] = first
         last = ends[c] - 1
         if last > first and (values[last] != values[first] or lost[last] != lost[first]):
@@ -154,7 +152,7 @@ def _any_event(
     return False
 
 
-@_compiled
+@compiled
 def _sum(
     times: Ints,
     values: Floats,
@@ -170,7 +168,7 @@ def _sum(
     """Return the sum over all series' events (kind 0) or totals (1); NaN where none has two samples in the range."""
     total, rest, seen = 0.0, 0.0, False
     for c in range(kind, firsts.size, 2):
-        first = _first_in(times, firsts[c], ends[c], start_ms, left_open)
+        first = first_in(times, firsts[c], ends[c], start_ms, left_open)
         firsts[c] = first
         if ends[c] - first < 2:
             continue
@@ -182,7 +180,7 @@ def _sum(
     return total + rest if seen else np.nan
 
 
-@_compiled
+@compiled
 def one_counter(
     times: Ints,
     events: Floats,
@@ -198,19 +196,19 @@ def one_counter(
 ) -> None:
     """Do what ``counters`` does for one series whose events and total were scraped together.
 
-    Where the total is far from its zero both are extrapolated by one factor, the events at most by that: the ratio of
-    the plain differences is then at least the error ratio, and decides most evaluations without a division.
+    Where the total is far from its zero, the events are extrapolated at most by the total's factor: the ratio of the
+    plain differences is then at least the error ratio, and decides most evaluations without a division.
     """
     (begin, step, count), (short, long) = evaluations, windows
     good, left_open, rate = form
     short_s, long_s = (short / 1000.0, long / 1000.0) if rate else (1.0, 1.0)
-    clear = threshold * (1.0 - _CLEAR)
+    clear = threshold * (1.0 - CLEAR)
     end, first, long_first, n = 0, 0, 0, times.size
     for i in range(count):
         at = begin + i * step
         while end < n and times[end] <= at:
             end += 1
-        first = _first_in(times, first, end, at - short, left_open)
+        first = first_in(times, first, end, at - short, left_open)
         last = end - 1
         if last <= first:
             continue
@@ -222,14 +220,16 @@ def one_counter(
         sampled = times[last] - times[first]
         before = times[first] - (at - short)
         far_from_zero = total[first] * sampled >= whole * before
-        far_from_zero = far_from_zero and (not good or events[first] * sampled >= happened * before)
+        # In 2.x a zero that is near can also extrapolate further: up to 1.1 intervals instead of half of one.
+        late = not left_open and before * (last - first) >= 1.05 * sampled
+        far_from_zero = far_from_zero and (not (good or late) or events[first] * sampled >= happened * before)
         if bad < clear * whole and far_from_zero:
             continue
         a = extrapolated(times, events, events_lost, first, last, at - short, at, short_s, left_open)
         b = extrapolated(times, total, total_lost, first, last, at - short, at, short_s, left_open)
         if not _error_ratio(a, b, good) > threshold:
             continue
-        long_first = _first_in(times, long_first, end, at - long, left_open)
+        long_first = first_in(times, long_first, end, at - long, left_open)
         a = extrapolated(times, events, events_lost, long_first, last, at - long, at, long_s, left_open)
         b = extrapolated(times, total, total_lost, long_first, last, at - long, at, long_s, left_open)
         if not _error_ratio(a, b, good) > threshold:
@@ -238,127 +238,3 @@ def one_counter(
             a = extrapolated(times, events, events_lost, long_first, last, at - long, at, 1.0, left_open)
             b = extrapolated(times, total, total_lost, long_first, last, at - long, at, 1.0, left_open)
         met[i] = min_bad <= 0.0 or (b - a if good else a) >= min_bad
-
-
-@_compiled
-def running_sums(values: Floats) -> Floats:
-    """Return sums (n + 1,) of the values before each index; a bucket that nobody observed (NaN) adds nothing."""
-    sums, so_far = np.empty(values.size + 1), 0.0
-    sums[0] = 0.0
-    for i in range(values.size):
-        value = float(values[i])
-        so_far += value if value == value else 0.0
-        sums[i + 1] = so_far
-    return sums
-
-
-@_compiled
-def regular_buckets(
-    bad: Floats,
-    total: Floats,
-    first: int,
-    count: int,
-    windows: tuple[int, int],
-    threshold: float,
-    min_bad: float,
-    met: Bools,
-) -> None:
-    """Set ``met[i]`` where the condition holds after bucket ``first + i``; windows are numbers of buckets.
-
-    ``bad`` and ``total`` are running sums. Before a window is full it holds what there is.
-    """
-    short, long = windows
-    clear = threshold * (1.0 - _CLEAR)
-    for i in range(count):
-        end = first + i + 1
-        start = max(end - short, 0)
-        met[i] = bad[end] - bad[start] > clear * (total[end] - total[start])
-    for i in range(count):
-        if met[i]:
-            end = first + i + 1
-            met[i] = _holds(bad, total, max(end - short, 0), max(end - long, 0), end, threshold, min_bad)
-
-
-@_compiled
-def buckets(
-    times: Ints,
-    bad: Floats,
-    total: Floats,
-    evaluations: tuple[int, int, int],
-    windows: tuple[int, int],
-    threshold: float,
-    min_bad: float,
-    met: Bools,
-) -> None:
-    """Set ``met[i]`` where the condition holds at the i-th evaluation; ``times`` are the ends of the buckets.
-
-    ``bad`` and ``total`` are running sums; a window (t - w, t] has the buckets that end in it.
-    """
-    (begin, step, count), (short, long) = evaluations, windows
-    end, first, long_first, n = 0, 0, 0, times.size
-    for i in range(count):
-        at = begin + i * step
-        while end < n and times[end] <= at:
-            end += 1
-        first = _first_in(times, first, end, at - short, True)
-        if bad[end] == bad[first]:
-            continue
-        long_first = _first_in(times, long_first, end, at - long, True)
-        met[i] = _holds(bad, total, first, long_first, end, threshold, min_bad)
-
-
-@_compiled
-def weighted_buckets(
-    times: Ints,
-    bad: Floats,
-    total: Floats,
-    evaluations: tuple[int, int, int],
-    windows: tuple[int, int, int],
-    threshold: float,
-    min_bad: float,
-    met: Bools,
-) -> None:
-    """Do what ``buckets`` does with a threshold that traffic moves: times the period's usual traffic over the window's.
-
-    ``windows`` are the short, the long and the period. While less than a period has been seen, its traffic is taken to
-    go on as it was.
-    """
-    (begin, step, count), (short, long, period) = evaluations, windows
-    end, first, long_first, period_first, n = 0, 0, 0, 0, times.size
-    for i in range(count):
-        at = begin + i * step
-        while end < n and times[end] <= at:
-            end += 1
-        first = _first_in(times, first, end, at - short, True)
-        if bad[end] == bad[first]:
-            continue
-        long_first = _first_in(times, long_first, end, at - long, True)
-        period_first = _first_in(times, period_first, end, at - period, True)
-        seen = min(period, max(step, at - times[0] + step))
-        usual = (total[end] - total[period_first]) * (long / seen)
-        moved = threshold * (usual / (total[end] - total[long_first]))
-        met[i] = _holds(bad, total, first, long_first, end, moved, min_bad)
-
-
-@_compiled
-def _holds(
-    bad: Floats, total: Floats, short: int, long: int, end: int, threshold: float, min_bad: float
-) -> bool:
-    """Return whether both ratios are above the threshold and enough bad events lie in the long window."""
-    if not (bad[end] - bad[short]) / (total[end] - total[short]) > threshold:
-        return False
-    events = bad[end] - bad[long]
-    return bool(events / (total[end] - total[long]) > threshold and events >= min_bad)
-
-
-@_compiled
-def held(met: Bools, step: int, hold: int) -> None:
-    """Keep ``met[i]`` only where the condition has held for ``hold`` milliseconds of evaluations, ``step`` apart."""
-    since = -1
-    for i in range(met.size):
-        if not met[i]:
-            since = -1
-            continue
-        if since < 0:
-            since = i
-        met[i] = (i - since) * step >= hold

@@ -64,9 +64,9 @@ def _pyrra(period: timedelta, *, dynamic: bool = False) -> list[BurnAlert]:
     """Pyrra's defaults: windows and waits in proportion to the period, rounded to minutes."""
     scale = period / (28 * _DAY)
     found = []
-    for severity, factor, share, *lengths in _PYRRA:
+    for number, (severity, factor, share, *lengths) in enumerate(_PYRRA, start=1):
         long, short, hold = (max(1, math.floor(t * scale / _MINUTE + 0.5)) * _MINUTE for t in lengths)
-        name = f"pyrra_{format_duration(long)}"
+        name = f"pyrra_{number}_{format_duration(long)}"
         if dynamic:
             found.append(BurnAlert(name, severity, long, short, share * (period / long), hold, scaling="traffic"))
         else:

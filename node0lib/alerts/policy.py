@@ -111,11 +111,12 @@ class AlertPolicy:
 def policy_of(objective: float, alerting: Alerting) -> AlertPolicy:
     """Return the catalogue's alerting as a policy for an SLO of that objective.
 
-    Names are severity and long window: critical_1h, warning_6h, info_1d.
+    Names are severity and long window, critical_1h, with the pair's number where two would be called the same.
     """
+    names = [f"{pair.severity}_{format_duration(pair.long)}" for pair in alerting.pairs]
     alerts = [
         BurnAlert.spending(
-            f"{pair.severity}_{format_duration(pair.long)}",
+            name if names.count(name) == 1 else f"{name}_{number}",
             pair.severity,
             pair.budget,
             pair.long,
@@ -123,7 +124,7 @@ def policy_of(objective: float, alerting: Alerting) -> AlertPolicy:
             alerting.period,
             min_bad=alerting.min_bad,
         )
-        for pair in alerting.pairs
+        for number, (name, pair) in enumerate(zip(names, alerting.pairs, strict=True), start=1)
     ]
     return AlertPolicy(objective, alerting.period, tuple(alerts))
 

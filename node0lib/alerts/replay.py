@@ -32,7 +32,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from node0lib.alerts import kernel
+from node0lib.alerts import bucket_kernel, kernel
 from node0lib.alerts.policy import AlertPolicy, BurnAlert
 from node0lib.errors import DataError
 
@@ -135,7 +135,7 @@ class BucketSeries:
     @cached_property
     def sums(self) -> RunningSums:
         """Its running sums, made once, however many policies are replayed on it."""
-        return RunningSums(kernel.running_sums(self.bad), kernel.running_sums(self.total))
+        return RunningSums(bucket_kernel.running_sums(self.bad), bucket_kernel.running_sums(self.total))
 
     def cumulated(self) -> tuple[Floats, Floats]:
         """Return running sums (n,) of bad and total events."""
@@ -197,9 +197,10 @@ def replay_buckets(policy: AlertPolicy, series: BucketSeries, evaluations: Evalu
     def evaluate(alert: BurnAlert, windows: tuple[int, int], threshold: float, met: Bools) -> None:
         guard = float(alert.min_bad)
         if alert.scaling == "traffic":
-            kernel.weighted_buckets(series.ends_ms, bad, total, numbers, (*windows, period), threshold, guard, met)
+            sized = (*windows, period)
+            bucket_kernel.weighted_buckets(series.ends_ms, bad, total, numbers, sized, threshold, guard, met)
         else:
-            kernel.buckets(series.ends_ms, bad, total, numbers, windows, threshold, guard, met)
+            bucket_kernel.buckets(series.ends_ms, bad, total, numbers, windows, threshold, guard, met)
 
     return _each_alert(policy, evaluations.step_ms, evaluations.count, evaluate)
 
@@ -214,7 +215,7 @@ def replay_sums(policy: AlertPolicy, sums: RunningSums, step_ms: int, first: int
 
     def evaluate(alert: BurnAlert, windows: tuple[int, int], threshold: float, met: Bools) -> None:
         sizes = (windows[0] // step_ms, windows[1] // step_ms)
-        kernel.regular_buckets(sums.bad, sums.total, first, count, sizes, threshold, float(alert.min_bad), met)
+        bucket_kernel.regular_buckets(sums.bad, sums.total, first, count, sizes, threshold, float(alert.min_bad), met)
 
     return _each_alert(policy, step_ms, count, evaluate)
 
@@ -246,7 +247,7 @@ def _each_alert(policy: AlertPolicy, step_ms: int, count: int, evaluate: _Evalua
         windows = (alert.short // _MILLISECOND, alert.long // _MILLISECOND)
         evaluate(alert, windows, policy.threshold(alert), met)
         if alert.hold:
-            kernel.held(met, step_ms, alert.hold // _MILLISECOND)
+            bucket_kernel.held(met, step_ms, alert.hold // _MILLISECOND)
     return firing
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -311,6 +312,50 @@ def test_the_fast_way_for_one_series_says_what_the_general_way_says() -> None:
                 general = replay_counters(policy, [alone, beside], evaluations, version, function)
                 assert (fast == general).all()
                 assert fast.any()
+
+
+def test_the_fast_way_holds_near_zero_and_across_gaps() -> None:
+    """Short series with missing scrapes and counters near zero, where extrapolation is limited: no shortcut errs."""
+    rng, minute = np.random.default_rng(0), timedelta(minutes=1)
+    differing = fired = 0
+    for _ in range(600):
+        n = int(rng.integers(12, 60))
+        times = (np.arange(n) * MINUTE)[rng.random(n) > 0.3]
+        if times.size < 4:
+            continue
+        total = np.cumsum(rng.integers(0, 30, times.size)) + (1000.0 if rng.random() < 0.6 else 0.0)
+        bad = np.minimum(np.cumsum(rng.integers(0, 4, times.size)), total)
+        form = "good" if rng.random() < 0.5 else "bad"
+        alone = CounterSeries(times, total - bad if form == "good" else bad, total, form)
+        nothing = np.full(times.size, np.nan)
+        beside = CounterSeries(times, nothing, nothing, form)
+        alert = BurnAlert("a", "critical", 10 * minute, 5 * minute, float(rng.uniform(0.04, 0.6)))
+        policy = AlertPolicy(0.5, timedelta(days=30), (alert,))
+        evaluations = Evaluations.within(int(times[0]), int(times[-1]) + 5 * MINUTE, MINUTE)
+        for version in (2, 3):
+            fast = replay_counters(policy, [alone], evaluations, version)
+            differing += int((fast != replay_counters(policy, [alone, beside], evaluations, version)).sum())
+            fired += int(fast.sum())
+    assert differing == 0
+    assert fired > 1000
+
+
+def test_a_late_first_sample_is_extrapolated_further_than_the_total_s_in_2() -> None:
+    """In 2.x a zero that is near lets errors reach up to 1.1 intervals where the total gets half of one."""
+    times = np.array([0, *range(8, 17)]) * MINUTE
+    rng = np.random.default_rng(3)
+    seen = 0
+    for _ in range(300):
+        bad = np.cumsum(rng.integers(0, 4, times.size)) * 1.0
+        total = 1000.0 + np.cumsum(rng.integers(5, 30, times.size))
+        alert = BurnAlert("a", "critical", timedelta(minutes=10), timedelta(minutes=5), float(rng.uniform(0.1, 0.4)))
+        policy, nothing = AlertPolicy(0.5, timedelta(days=30), (alert,)), np.full(times.size, np.nan)
+        evaluations = Evaluations.within(0, int(times[-1]), MINUTE)
+        alone, beside = CounterSeries(times, bad, total), CounterSeries(times, nothing, nothing)
+        fast = replay_counters(policy, [alone], evaluations, 2)
+        assert (fast == replay_counters(policy, [alone, beside], evaluations, 2)).all()
+        seen += int(fast.sum())
+    assert seen > 100
 
 
 def test_many_series_come_back_in_their_order() -> None:
