@@ -10,7 +10,7 @@ a value on which the control plane acts. The notebook calls the same steps one b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -22,9 +22,9 @@ from node0lib.optimize.propose import Proposal, Search, propose
 from node0lib.optimize.risk import Classified, classify
 from node0lib.ports import Policy, Progress, Target
 from node0lib.sli.series import Counts
-from node0lib.slo.budget import SloStatus, status
+from node0lib.slo.budget import SloStatus, kept, status
 from node0lib.slo.catalogue import Catalogue
-from node0lib.slo.objective import Objective
+from node0lib.slo.maintenance import ALL_OF_IT, exclusions
 from node0lib.timespan import parse_duration
 
 Mode = Literal["recommend", "autonomous"]
@@ -137,16 +137,27 @@ def score_ihsan(given: Given, rules: Rules) -> IhsanScore:
 
 def assess(given: Given, rules: Rules, ihsan: IhsanScore) -> tuple[SloStatus, ...]:
     """Return the status of every SLO; an invariant without telemetry of its own is node0's ihsan score."""
-    policy = rules.catalogue.budget_policy
-    return tuple(status(slo, _counts(given, slo, ihsan), policy) for slo in rules.catalogue.slos)
-
-
-def _counts(given: Given, slo: Objective, ihsan: IhsanScore) -> Mapping[timedelta, Counts]:
-    if slo.name in given.counts:
-        return {parse_duration(w): c for w, c in given.counts[slo.name].items()}
     scores = (*given.ihsan_history, ihsan.value)
-    need = 100.0 if slo.minimum is None else slo.minimum
-    return {slo.window: Counts(float(sum(s >= need for s in scores)), float(len(scores)), 1.0)}
+    return statuses_of(rules.catalogue, given.counts, scores, given.at)
+
+
+def statuses_of(
+    catalogue: Catalogue, counts: Mapping[str, Mapping[str, Counts]], scores: Sequence[float], at: datetime
+) -> tuple[SloStatus, ...]:
+    """Return the status of every SLO from the counts of its windows ("1h").
+
+    An SLO without counts is an invariant of node0's own, of which ``scores`` are the samples. What happened in
+    maintenance is missing from the counts already; the scores have no maintenance.
+    """
+    found = []
+    for slo in catalogue.slos:
+        if slo.name in counts:
+            own = {parse_duration(w): c for w, c in counts[slo.name].items()}
+            left_out = exclusions(catalogue.maintenance, slo.name)
+        else:
+            own, left_out = {slo.window: kept(slo, scores)}, ()
+        found.append(status(slo, own, catalogue.budget_policy, at, left_out))
+    return tuple(found)
 
 
 def ask_gates(given: Given, rules: Rules, statuses: tuple[SloStatus, ...], ihsan: IhsanScore) -> Gates:
@@ -270,7 +281,8 @@ def watched(given: Given, rules: Rules, change: RecentChange) -> tuple[str, ...]
     long = [s for s in found if s.window >= rules.catalogue.alerting.period]
     broken = [s.name for s in found if s.state == "breached" and s not in long] if rollback.slo_breach else []
     spent = [s.name for s in long if s.state == "breached"] if rollback.budget_exhausted else []
-    lost = [s.name for s in found if s.state == "no_data"] if rollback.telemetry_lost else []
+    blind = [s for s in found if s.state == "no_data" and s.problem != ALL_OF_IT]  # maintenance is no loss
+    lost = [s.name for s in blind] if rollback.telemetry_lost else []
     alerts = firing(found, rules.catalogue.alerting) if rollback.slo_breach else ()
     reasons = [
         *[str(alert) for alert in alerts if alert.pair.severity == "critical"],

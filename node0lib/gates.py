@@ -73,7 +73,8 @@ class Incident:
 def firing(statuses: Iterable[SloStatus], alerting: Alerting) -> tuple[Alert, ...]:
     """Return the alerts that fire now, for the SLOs whose window is at least the alerting period.
 
-    Strict comparisons on unrounded burns; ``min_bad`` bad events must lie in the long window.
+    Strict comparisons on unrounded burns; ``min_bad`` bad events must lie in the long window. A gate looks at one
+    instant and has no memory: it takes no notice of ``for``, and so closes at least as soon as the alert fires.
     """
     slos = [s for s in statuses if s.window >= alerting.period and s.kind != "invariant"]
     asked = [(s, pair) for s in slos for pair in alerting.pairs]
@@ -85,7 +86,7 @@ def _alert(slo: SloStatus, pair: AlertPair, alerting: Alerting) -> Alert | None:
     long_name = format_duration(pair.long)
     long, short = slo.burn.get(long_name), slo.burn.get(format_duration(pair.short))
     bad = slo.bad.get(long_name)
-    if long is None or short is None or bad is None or bad < alerting.min_bad:
+    if long is None or short is None or bad is None or bad < alerting.guard(pair):
         return None
     return Alert(slo.name, pair, factor, long, short) if min(long, short) > factor else None
 
@@ -120,12 +121,8 @@ def _telemetry(statuses: Sequence[SloStatus]) -> Verdict:
     blind = [s for s in statuses if s.state == "no_data"]
     if not blind:
         return Verdict("telemetry", True, f"all {len(statuses)} SLOs have data")
-    why = "; ".join(sorted({s.counts.problem or _silence(s) for s in blind}))
+    why = "; ".join(sorted({s.problem for s in blind if s.problem is not None}))
     return Verdict("telemetry", False, f"no data ({why}) for {', '.join(s.name for s in blind)}")
-
-
-def _silence(status: SloStatus) -> str:
-    return "no traffic in the look-back" if status.counts.observed else "no traffic in the window"
 
 
 def _budget(catalogue: Catalogue, statuses: Sequence[SloStatus]) -> Verdict:

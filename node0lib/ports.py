@@ -78,6 +78,11 @@ class SliSource(Protocol):
     @property
     def simulated(self) -> bool: ...
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the server itself warned of so far (partial answers, say), each text once."""
+        ...
+
     def counts(self, slo: Objective, window: timedelta, at: datetime) -> Counts:
         """Events of the window that ends at ``at``; a failed read is ``Counts.nothing(problem)``."""
         ...

@@ -24,12 +24,14 @@ from node0lib.errors import ConfigError, DataError
 from node0lib.gates import Gates, Incident
 from node0lib.optimize.propose import Proposal
 from node0lib.optimize.risk import classify
+from node0lib.shell.collect import events
 from node0lib.shell.config import load
 from node0lib.shell.notebooks import asked_by_hand, by_hand, source_by_hand
 from node0lib.shell.state import State
 from node0lib.shell.workspace import Places, instant_of, rules_of
 from node0lib.slo.budget import burn_rate
 from node0lib.slo.catalogue import Catalogue, ChangeClass
+from node0lib.timespan import Span
 
 T = TypeVar("T")
 _METHODS = ("optimize", "run_cycle", "run", "propose", "step")
@@ -94,7 +96,7 @@ class SLOAwareOptimizer:
             burn = burn_rate(slo, status.counts)
         else:
             with source_by_hand(self.settings, self.at) as source:
-                counts = source.counts(slo, window, self.at)
+                counts = events(self._rules.catalogue, source, slo, Span.ending(self.at, window))
             if counts.problem is not None:
                 why = counts.problem.removeprefix(f"{slo_name}: ")
                 raise DataError(f"{slo_name}: {why}")

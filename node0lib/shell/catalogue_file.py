@@ -17,9 +17,8 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from node0lib.errors import ConfigError
-from node0lib.shell.mistakes import Mistakes, Source, shown, unknown_key
+from node0lib.shell.mistakes import Mistakes, Source, nearest, shown, unknown_key
 from node0lib.shell.schema import (
-    ROLES,
     AlertingModel,
     BudgetModel,
     CanaryModel,
@@ -29,8 +28,8 @@ from node0lib.shell.schema import (
     Model,
     PairModel,
     RollbackModel,
-    SloModel,
 )
+from node0lib.shell.slo_schema import ROLES, CompositeModel, MaintenanceModel, SloModel
 from node0lib.shell.yaml_lines import KeyPath
 from node0lib.simulate.streams import bound_index
 from node0lib.slo.catalogue import (
@@ -41,10 +40,12 @@ from node0lib.slo.catalogue import (
     Catalogue,
     ChangeClass,
     ChangeRule,
+    Composite,
     DoraTargets,
     GateRules,
     RollbackRules,
 )
+from node0lib.slo.maintenance import Maintenance
 from node0lib.slo.objective import Objective
 from node0lib.timespan import format_duration
 
@@ -57,6 +58,8 @@ SECTIONS = (
     "canary",
     "rollback_policy",
     "alerting",
+    "maintenance",
+    "composites",
 )
 """The keys of slo.yaml; only ``slos`` must be there."""
 _MINUTE = timedelta(minutes=1)
@@ -108,6 +111,8 @@ def read_catalogue(mistakes: Mistakes, source: Source, path: KeyPath) -> Catalog
         gates=GateRules(**given["execution_gates"]),
         canary=CanaryRules(**given["canary"]),
         rollback=RollbackRules(**given["rollback_policy"]),
+        maintenance=tuple(_maintenance(mistakes, source, path)),
+        composites=tuple(_composites(mistakes, source, path)),
     )
     return CatalogueFile(slos, catalogue)
 
@@ -158,6 +163,47 @@ def unique(mistakes: Mistakes, source: Source, path: KeyPath, key: str) -> None:
         first.setdefault(name, n)
 
 
+def _names(source: Source, path: KeyPath) -> list[str]:
+    """Return the names of all SLOs, also of those that are wrong: what refers to them is not."""
+    data = source.document.at((*path, "slos"))
+    found = [item.get("name") for item in data if isinstance(item, Mapping)] if isinstance(data, list) else []
+    return [name for name in found if isinstance(name, str)]
+
+
+def _optional(mistakes: Mistakes, source: Source, path: KeyPath, *, example: str) -> Iterator[KeyPath]:
+    """Yield the path of each item of a list that may be missing, or empty."""
+    if path in source.document.lines and source.document.at(path) != []:
+        yield from items(mistakes, source, path, example=example)
+
+
+def _maintenance(mistakes: Mistakes, source: Source, path: KeyPath) -> Iterator[Maintenance]:
+    example = "- {start: 2026-11-24T22:00:00+01:00, end: 2026-11-25T02:00:00+01:00, reason: the database moves}"
+    known = _names(source, path)
+    for item in _optional(mistakes, source, (*path, "maintenance"), example=example):
+        model = checked(mistakes, source, item, MaintenanceModel)
+        if model is None:
+            continue
+        for n, name in enumerate(model.slos or ()):
+            if name not in known:
+                mistakes.add(source, (*item, "slos", n), f"there is no SLO {name}; {nearest(name, known)}")
+        yield model.maintenance_value()
+
+
+def _composites(mistakes: Mistakes, source: Source, path: KeyPath) -> Iterator[Composite]:
+    section, known = (*path, "composites"), _names(source, path)
+    unique(mistakes, source, section, "name")
+    for item in _optional(mistakes, source, section, example="- {name: checkout, of: {api_availability: 1}}"):
+        model = checked(mistakes, source, item, CompositeModel)
+        if model is None:
+            continue
+        if model.name in known:
+            mistakes.add(source, (*item, "name"), f"{model.name} is an SLO already; choose another name")
+        for name in model.of:
+            if name not in known:
+                mistakes.add(source, (*item, "of", name), f"there is no SLO {name}; {nearest(name, known)}")
+        yield model.composite_value()
+
+
 def _classes(mistakes: Mistakes, source: Source, path: KeyPath) -> Mapping[ChangeClass, ChangeRule]:
     default = Catalogue(()).classes
     if path not in source.document.lines:
@@ -197,7 +243,7 @@ def _pairs(mistakes: Mistakes, source: Source, path: KeyPath) -> Iterator[AlertP
     for item in items(mistakes, source, path, example=example):
         model = checked(mistakes, source, item, PairModel)
         if model is not None:
-            yield AlertPair(model.severity, model.budget, model.long, model.short)
+            yield AlertPair(model.severity, model.budget, model.long, model.short, model.wait, model.min_bad)
 
 
 def too_fine(slo: Objective, scrape_interval: timedelta) -> Iterator[tuple[KeyPath, str]]:

@@ -138,7 +138,7 @@ class _Reading:
             schedule=Schedule(**dict(sections["schedule"])),
             optimizer=Search(**dict(sections["optimizer"])),
             constraints=constraints,
-            notification=Notification(**{**dict(sections["notification"]), "on": tuple(sections["notification"].on)}),
+            notification=_notification(sections["notification"]),
             files=tuple(self._files),
             notes=silent_alerts(catalogue),
         )
@@ -255,6 +255,10 @@ class _Reading:
                 text = f"is the same folder as {first}; each needs a folder of its own"
                 self._mistakes.add(self._main, ("paths", second), text)
         return places
+
+
+def _notification(model: NotificationModel) -> Notification:
+    return Notification(tuple(model.on), model.file, model.webhook_env, model.endpoint())
 
 
 def _target(model: TargetModel, telemetry: EmbeddedTelemetry | PrometheusTelemetry) -> EmbeddedTarget | None:

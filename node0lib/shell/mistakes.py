@@ -97,7 +97,7 @@ class Mistakes:
         loc = tuple(part for part in detail["loc"] if part != "[key]")
         field = str(loc[0]) if loc else ""
         if detail["type"] == "extra_forbidden":
-            text = unknown_key(field, model.model_fields)
+            text = unknown_key(field, (one.alias or name for name, one in model.model_fields.items()))
         elif detail["type"] == "missing":
             text = f"is missing; {_example(model, field)}"
         else:

@@ -1,5 +1,7 @@
 """The shape of ``slo.yaml``: strict, flat models, one for each section, and how they become the frozen values.
 
+The SLOs themselves, and what is said of several, have their models in ``slo_schema``.
+
 Rules
 - Unknown keys are mistakes; numbers are not text and booleans are not numbers.
 - Durations are text, "5m". Shares are numbers or percentages, 0.25 or 25%. An objective is a number: 0.999.
@@ -22,17 +24,18 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from node0lib.errors import ConfigError
-from node0lib.slo.objective import Kind, Objective
 from node0lib.timespan import parse_duration
 
 Contradictions = Iterator[tuple[tuple[str | int, ...], str]]
 """Paths below a section, each with what is wrong and what to do."""
 LONGEST = timedelta(days=3660)
 _PERCENT = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?%")
+_NO_WAIT = ("0s", "0m", "0")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
-def _duration(value: object) -> timedelta:
+def duration(value: object) -> timedelta:
+    """Return the duration that a text names; raises ValueError with a sentence, in which {value} is what it was."""
     if not isinstance(value, str):
         raise ValueError("{value} is not a duration; write for example 5m, 1h30m or 30d")
     try:
@@ -90,8 +93,9 @@ def _name(value: object) -> str:
     return value
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-Seconds = Annotated[float, BeforeValidator(lambda value: _duration(value).total_seconds())]
+Duration = Annotated[timedelta, BeforeValidator(duration)]
+Wait = Annotated[timedelta, BeforeValidator(lambda value: timedelta(0) if value in _NO_WAIT else duration(value))]
+Seconds = Annotated[float, BeforeValidator(lambda value: duration(value).total_seconds())]
 Share = Annotated[float, BeforeValidator(_share)]
 Margin = Annotated[float, BeforeValidator(_margin)]
 Inner = Annotated[float, BeforeValidator(_inner)]
@@ -118,98 +122,6 @@ class Model(BaseModel):
     def contradictions(self) -> Contradictions:
         """Yield what is wrong between fields that are each right."""
         yield from ()
-
-
-class SloModel(Model):
-    """One of ``slos:``."""
-
-    name: Name = Field(examples=["api_availability"])
-    kind: Kind = Field(examples=["ratio"])
-    objective: Inner = Field(examples=["0.999"])
-    window: Duration = Field(examples=["30d"])
-    description: Text = ""
-    stream: Literal["api", "alpha", "mcp_llm", "mcp_tools", "agent", "coordination"] | None = None
-    queries: dict[Literal["good", "total", "buckets", "gauge"], Query] = {}
-    threshold: Seconds | None = None
-    quantile: Inner | None = None
-    slice: Duration = timedelta(minutes=1)
-    minimum: float | None = None
-
-    def objective_value(self) -> Objective:
-        """Return the frozen SLO."""
-        renamed = {**self.given(), "threshold_s": self.threshold}
-        return Objective(**{name: value for name, value in renamed.items() if name != "threshold"})
-
-    def contradictions(self) -> Contradictions:
-        """Yield what the kind needs and has not, or has and does not need."""
-        yield from self._bounds()
-        yield from self._fields()
-        yield from self._slices()
-        yield from self._source()
-
-    def _bounds(self) -> Contradictions:
-        if self.kind == "invariant" and self.objective != 1:
-            yield ("objective",), f"{self.objective:g} must be 1: an invariant has no budget; set minimum instead"
-        if self.kind != "invariant" and self.objective == 1:
-            yield ("objective",), STRICTLY.replace("{value}", "1") + "; only an invariant promises everything"
-        if self.quantile == 1:
-            yield ("quantile",), "1 must lie strictly between 0 and 1; write the 95th percentile as 0.95"
-
-    def _fields(self) -> Contradictions:
-        needed, examples = NEEDS[self.kind], {"threshold": "50ms", "quantile": "0.95", "minimum": "100"}
-        an = "an" if self.kind == "invariant" else "a"
-        for name, example in examples.items():
-            if name in needed and getattr(self, name) is None:
-                yield (name,), f"is missing: {an} {self.kind} objective needs it; add for example {name}: {example}"
-        for name in sorted({*examples, "slice"} - set(needed)):
-            if name in self.model_fields_set:
-                yield (name,), f"has no meaning for {an} {self.kind} objective; remove it, or change the kind"
-
-    def _slices(self) -> Contradictions:
-        if self.kind != "timeslice":
-            return
-        if self.slice >= self.window:
-            yield ("slice",), "must be shorter than the window; 1m is usual"
-        elif self.window % self.slice:
-            yield ("slice",), "must divide the window into whole slices; 1m is usual"
-
-    def _source(self) -> Contradictions:
-        roles = ROLES[self.kind]
-        for role in self.queries:
-            if role not in roles:
-                yield ("queries", role), f"is not asked for: kind {self.kind} has {' and '.join(roles)}; remove it"
-        yield from self._texts()
-        if self.kind == "invariant" and self.stream is not None:
-            yield ("stream",), "the embedded node has no stream for an invariant; remove it"
-        missing = [role for role in roles if role not in self.queries]
-        if missing and self.queries and self.kind != "invariant":
-            yield ("queries",), f"lacks {' and '.join(missing)}; a {self.kind} objective needs {' and '.join(roles)}"
-        if not self.queries and self.stream is None and self.kind != "invariant":
-            yield (), f"has no source; add stream, or queries with {' and '.join(roles)}"
-
-    def _texts(self) -> Contradictions:
-        for role, query in self.queries.items():
-            if role != "gauge" and "$window" not in query:
-                yield ("queries", role), "must contain $window where the range goes, as in rate(x_total[$window])"
-        good, total = (" ".join(self.queries.get(role, "").split()) for role in ("good", "total"))
-        if good and good == total:
-            yield ("queries", "good"), "is the same as total, which is 100% good for ever; select the good events"
-
-
-NEEDS: dict[Kind, tuple[str, ...]] = {
-    "ratio": (),
-    "latency": ("threshold",),
-    "timeslice": ("threshold", "quantile", "slice"),
-    "invariant": ("minimum",),
-}
-"""Which numbers a kind of objective has."""
-ROLES: dict[Kind, tuple[str, ...]] = {
-    "ratio": ("good", "total"),
-    "latency": ("buckets",),
-    "timeslice": ("buckets",),
-    "invariant": ("gauge",),
-}
-"""Which queries a kind of objective has."""
 
 
 class BudgetModel(Model):
@@ -301,6 +213,8 @@ class PairModel(Model):
     budget: Share = Field(examples=["2%"])
     long: Duration = Field(examples=["1h"])
     short: Duration = Field(examples=["5m"])
+    wait: Wait = Field(default=timedelta(0), alias="for")
+    min_bad: float | None = Field(default=None, ge=0)
 
     def contradictions(self) -> Contradictions:
         """Yield a short window that is not shorter, and a budget of nothing."""

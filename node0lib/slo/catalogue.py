@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Literal
 
 from node0lib.errors import ConfigError
+from node0lib.slo.maintenance import Maintenance
 from node0lib.slo.objective import Objective
 
 Severity = Literal["critical", "warning", "info"]
@@ -45,12 +46,17 @@ class BudgetPolicy:
 
 @dataclass(frozen=True)
 class AlertPair:
-    """One multiwindow burn-rate alert (SRE Workbook, ch. 5): ``budget`` is the share spent in ``long``."""
+    """One multiwindow burn-rate alert (SRE Workbook, ch. 5): ``budget`` is the share spent in ``long``.
+
+    ``hold`` is Prometheus's ``for``: how long it must have burnt. ``min_bad`` None is the section's.
+    """
 
     severity: Severity
     budget: float
     long: timedelta
     short: timedelta
+    hold: timedelta = timedelta(0)
+    min_bad: float | None = None
 
     def factor(self, period: timedelta) -> float:
         """Return the burn rate above which the alert fires: budget share x period / long window."""
@@ -69,11 +75,15 @@ def _pairs() -> tuple[AlertPair, ...]:
 
 @dataclass(frozen=True)
 class Alerting:
-    """The burn-rate alerts; ``min_bad`` bad events must lie in the long window."""
+    """The burn-rate alerts; ``min_bad`` bad events must lie in the long window of a pair that asks for no other."""
 
     period: timedelta = timedelta(days=30)
     min_bad: int = 3
     pairs: tuple[AlertPair, ...] = field(default_factory=_pairs)
+
+    def guard(self, pair: AlertPair) -> float:
+        """Return how many bad events must lie in the pair's long window."""
+        return self.min_bad if pair.min_bad is None else pair.min_bad
 
 
 @dataclass(frozen=True)
@@ -160,8 +170,17 @@ class RollbackRules:
 
 
 @dataclass(frozen=True)
+class Composite:
+    """Several SLOs looked at as one; ``of`` maps their names to weights above 0, of which only the ratios matter."""
+
+    name: str
+    of: Mapping[str, float]
+    description: str = ""
+
+
+@dataclass(frozen=True)
 class Catalogue:
-    """Everything in ``configs/slo.yaml``; ``slos`` in the file's order, names unique."""
+    """Everything in ``configs/slo.yaml``; ``slos`` in the file's order, names unique, also among ``composites``."""
 
     slos: tuple[Objective, ...]
     budget_policy: BudgetPolicy = field(default_factory=BudgetPolicy)
@@ -171,6 +190,8 @@ class Catalogue:
     gates: GateRules = field(default_factory=GateRules)
     canary: CanaryRules = field(default_factory=CanaryRules)
     rollback: RollbackRules = field(default_factory=RollbackRules)
+    maintenance: tuple[Maintenance, ...] = ()
+    composites: tuple[Composite, ...] = ()
 
     def slo(self, name: str) -> Objective:
         """Return the SLO of that name; raises ConfigError naming the known ones."""

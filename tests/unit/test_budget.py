@@ -1,15 +1,16 @@
 """Error budgets, burn rates and states."""
 
 import math
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from node0lib.errors import ConfigError, DataError
 from node0lib.sli.series import Counts
-from node0lib.slo.budget import budget_left, burn_rate, status
+from node0lib.slo.budget import SloStatus, budget_left, burn_rate, kept, status
 from node0lib.slo.catalogue import AlertPair, BudgetPolicy, Catalogue
 from node0lib.slo.objective import Objective
+from node0lib.timespan import Calendar, Span
 
 HOUR, MONTH = timedelta(hours=1), timedelta(days=30)
 API = Objective("api", "ratio", 0.999, MONTH)
@@ -93,3 +94,64 @@ def test_a_silent_hour_is_no_data_whatever_the_month_says() -> None:
     counts = {MONTH: Counts(100_000, 100_000, 1.0), HOUR: Counts(0, 0, 1.0)}
     found = status(API, counts, BudgetPolicy())
     assert found.state == "no_data" and found.budget_left == 1.0
+
+
+def _monthly(errors: float, burn: float, excluded: timedelta = timedelta(0)) -> SloStatus:
+    """November's promise of 99.9% at noon of its 11th day, an event a second so far."""
+    at = datetime(2026, 11, 11, tzinfo=UTC)
+    slo = Objective("shop", "ratio", 0.999, MONTH, calendar=Calendar("month"))
+    seconds = (timedelta(days=10) - excluded).total_seconds()
+    counts = {MONTH: Counts(seconds * (1 - errors), seconds, 1.0), HOUR: Counts(1 - burn * 0.001, 1.0, 1.0)}
+    return status(slo, counts, BudgetPolicy(), at, (Span(at - HOUR - excluded, at - HOUR),) if excluded else ())
+
+
+def test_a_calendars_budget_is_gone_when_the_events_so_far_and_to_come_say_so() -> None:
+    """Ten days at half the budget and a burn of 3 from now on: 0.5 x 240 h / (3 - 1) later nothing is left."""
+    hours = _monthly(0.0005, 3).hours_to_exhaustion
+    assert hours == pytest.approx(60)
+    so_far, to_come = 240.0, hours or 0.0
+    errors, budget = 0.0005 * so_far + 0.003 * to_come, 0.001 * (so_far + to_come)
+    assert errors == pytest.approx(budget), "then the errors are the budget of the events until then"
+
+
+@pytest.mark.parametrize("burn", [0.5, 1.0, 1.2])
+def test_a_calendars_budget_that_lasts_until_its_renewal_is_not_exhausted(burn: float) -> None:
+    """Twenty days before the month's end a burn of 1.2 would take 25 days: a new budget comes first."""
+    assert _monthly(0.0005, burn).hours_to_exhaustion is None
+
+
+def test_a_calendars_budget_that_is_gone_is_gone_now() -> None:
+    """An overspent budget is exhausted in 0 hours, however slow the burn has become."""
+    found = _monthly(0.002, 0.5)
+    assert found.hours_to_exhaustion == 0 and found.state == "breached"
+
+
+def test_maintenance_is_no_time_in_which_a_calendars_budget_grew() -> None:
+    """Five of the ten days were maintenance: the events of five days last half as long."""
+    assert _monthly(0.0005, 3, timedelta(days=5)).hours_to_exhaustion == pytest.approx(30)
+
+
+def test_a_calendars_status_needs_its_instant() -> None:
+    """Without the instant nobody knows the period; the error says so."""
+    slo = Objective("shop", "ratio", 0.999, MONTH, calendar=Calendar("month"))
+    with pytest.raises(DataError, match="needs the instant"):
+        status(slo, {MONTH: Counts(1, 1, 1.0)}, BudgetPolicy())
+
+
+def test_a_range_of_what_was_measured_is_judged_by_its_lower_end() -> None:
+    """Where good lies between 98 and 99.95 of 100 the budget is that of 98, and the range is told."""
+    found = status(API, {MONTH: Counts(98, 100, 1.0, good_most=99.95)}, BudgetPolicy())
+    assert (found.sli, found.sli_most) == (pytest.approx(0.98), 0.9995) and found.state == "breached"
+    assert status(API, {MONTH: Counts(100, 100, 1.0)}, BudgetPolicy()).sli_most is None
+
+
+def test_a_failed_look_back_is_told_with_its_reason() -> None:
+    """A month that was read and an hour that was not is no_data because of the hour's failure."""
+    found = status(API, {MONTH: Counts(1e5, 1e5, 1.0), HOUR: Counts.nothing("HTTP 503")}, BudgetPolicy())
+    assert (found.state, found.problem) == ("no_data", "HTTP 503")
+
+
+def test_an_invariant_that_nobody_scored_has_no_data() -> None:
+    """Without a cycle in its window an invariant neither holds nor is broken."""
+    assert kept(IHSAN, (100.0, 99.0)) == Counts(1.0, 2.0, 1.0)
+    assert status(IHSAN, {HOUR: kept(IHSAN, ())}, BudgetPolicy()).problem == "no cycle within 1h has scored it"

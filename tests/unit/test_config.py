@@ -16,7 +16,7 @@ from node0lib.ihsan import CONTROLS
 from node0lib.optimize.propose import Search
 from node0lib.shell.config import EmbeddedTarget, EmbeddedTelemetry, PrometheusTelemetry, Settings, load
 from node0lib.shell.prometheus import expand
-from node0lib.shell.schema import SloModel
+from node0lib.shell.slo_schema import SloModel
 from node0lib.shell.yaml_lines import MAX_VALUES, parse
 from node0lib.simulate.streams import STREAMS
 from node0lib.slo.catalogue import Catalogue
