@@ -6,12 +6,20 @@ What an objective needs, by role in ``Objective.queries`` (``$window`` is replac
 kind       role               good of total
 ========== ================== ===============================================================================
 ratio      good and total     one number each, evaluated where the window ends
-latency    buckets            the bucket whose bound is exactly the threshold, of the +Inf bucket
+ratio      bad and total      the same; good is total - bad, and 0 (a clamp, counted) where bad is above total
+latency    buckets            at or under the threshold, of all; within bounds where no bucket bound lies there
 timeslice  buckets            slices with count(<= threshold) >= quantile * total, of the slices with traffic
 invariant  gauge              samples at or above the minimum, of the samples, one a minute
 ========== ================== ===============================================================================
 
-Promises: PromQL's numbers are reported as they are, never rounded, extrapolated or filled in. A window that cannot be
+``buckets`` answers classic buckets, summed by ``le``, or one native histogram, as in ``sum(increase(x[$window]))``.
+
+The server's own semantics hold: a range is closed in Prometheus 2 and left-open in 3, and VictoriaMetrics does not
+extrapolate; so the same history gives slightly different numbers in each, and each time they are that server's.
+
+Promises: PromQL's numbers are reported as they are, never rounded, extrapolated or filled in, with one exception: where
+``bad`` answers no series although ``total`` does, there were no bad events as far as anybody counted, and the counts
+carry a note (an error series is often born with the first error; a wrong name looks the same). A window that cannot be
 read is ``Counts.nothing`` with the reason, so a cycle degrades to "no data"; a series that cannot be read raises.
 Coverage is the share of instants at which the total answered a finite number: for slices and samples their own
 instants, else up to 360 over the window, each looking back two scrapes at least, so shorter gaps are not seen.
@@ -23,7 +31,7 @@ instants, else up to 360 over the window, each looking back two scrapes at least
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from types import TracebackType
 
@@ -31,10 +39,11 @@ import httpx
 import numpy as np
 
 from node0lib.errors import ConfigError, DataError
-from node0lib.shell.promanswer import Grid, Lines, Reader
+from node0lib.shell.promanswer import Answer, Grid, Reader, Reading
 from node0lib.shell.promendpoint import Endpoint
+from node0lib.shell.promevents import Events, at_or_under, exact, of_bad, single
 from node0lib.shell.promhttp import ReadError, Transport
-from node0lib.sli.series import Counts, Floats, GoodTotal
+from node0lib.sli.series import Counts, GoodTotal
 from node0lib.slo.objective import Objective
 from node0lib.timespan import Span, ensure_utc, format_duration
 
@@ -43,15 +52,9 @@ __all__ = ["Endpoint", "PrometheusSource", "ReadError", "expand"]
 COVERAGE_POINTS = 360
 SAMPLE = timedelta(minutes=1)
 _MILLISECOND = timedelta(milliseconds=1)
-_ROLES = {
-    "ratio": ("good", "total"),
-    "latency": ("buckets",),
-    "timeslice": ("buckets",),
-    "invariant": ("gauge",),
-}
 _NUMBERS = {"latency": ("threshold_s",), "timeslice": ("threshold_s", "quantile"), "invariant": ("minimum",)}
-Pair = tuple[Floats, Floats]
-Read = Callable[[str], Lines]
+Read = Callable[[str, Reading], Answer]
+"""Evaluates a query in one way or another: at an instant, or over a grid."""
 
 
 def expand(query: str, window: timedelta) -> str:
@@ -60,7 +63,7 @@ def expand(query: str, window: timedelta) -> str:
 
 
 class PrometheusSource:
-    """An ``SliSource`` over HTTP. ``name`` never holds credentials; ``warnings`` is what the server warned of."""
+    """An ``SliSource`` over HTTP. ``name`` never holds credentials; ``warnings`` and ``infos`` are the server's own."""
 
     simulated: bool = False
 
@@ -92,6 +95,11 @@ class PrometheusSource:
         """What the server warned of so far (a partial answer, say), each text once."""
         return tuple(self._reader.warnings)
 
+    @property
+    def infos(self) -> tuple[str, ...]:
+        """What the server remarked on the queries so far (Prometheus 3: "metric might not be a counter", say)."""
+        return tuple(self._reader.infos)
+
     def counts(self, slo: Objective, window: timedelta, at: datetime) -> Counts:
         """Events of (at - window, at]; a failed read is ``Counts.nothing(problem)``.
 
@@ -116,73 +124,92 @@ class PrometheusSource:
         try:
             if slo.kind in {"ratio", "latency"}:
                 grid = Grid.ending(span.end, step, count)
-                good, total = self._pair(slo, step, lambda query: self._reader.range(query, grid), count)
+                events = self._events(slo, step, lambda query, how: self._reader.range(query, grid, how), count)
             else:
                 unit = _unit(slo, step)
                 per = _whole(step, unit, "the step")
-                units = self._units(slo, unit, Grid.ending(span.end, unit, count * per))
-                good, total = _grouped(*units, per)
+                events = self._units(slo, unit, Grid.ending(span.end, unit, count * per)).grouped(per)
         except DataError as error:
             raise DataError(f"{slo.name}: {error}") from None
-        seen = np.isfinite(good) & np.isfinite(total)
-        return GoodTotal(span.start, step, np.where(seen, good, np.nan), np.where(seen, total, np.nan))
+        good, total = (np.where(events.seen, values, np.nan) for values in (events.good, events.total))
+        return GoodTotal(span.start, step, good, total, events.clamped)
 
     def _increase(self, slo: Objective, window: timedelta, at: datetime) -> Counts:
-        good, total = self._pair(slo, window, lambda query: self._instant(query, at), 1)
-        numbers = float(good[0]), float(total[0])
-        if not all(math.isfinite(n) and n >= 0 for n in numbers):
-            raise ReadError(f"good is {numbers[0]} and total {numbers[1]}; both must be finite and not negative")
-        return Counts(*numbers, self._coverage(slo, window, at))
+        events = self._events(slo, window, lambda query, how: self._instant(query, at, how), 1)
+        good, most, total = (float(values[0]) for values in (events.good, events.most, events.total))
+        if not all(math.isfinite(n) and n >= 0 for n in (good, total)):
+            raise ReadError(f"good is {good} and total {total}; both must be finite and not negative")
+        return Counts(good, total, self._coverage(slo, window, at), None, events.clamped, most, events.note)
 
-    def _instant(self, query: str, at: datetime) -> Lines:
-        lines = self._reader.instant(query, at)
-        if not lines:
-            raise ReadError("no series; check the metric's name, and start its counters at 0")
-        return lines
+    def _instant(self, query: str, at: datetime, how: Reading) -> Answer:
+        answer = self._reader.instant(query, at, how)
+        if math.isnan(how.absent) and not (answer.lines or answer.natives):
+            raise ReadError(f"no series; check the metric's name, and start its counters at 0{answer.warned}")
+        return answer
 
-    def _pair(self, slo: Objective, window: timedelta, read: Read, count: int) -> Pair:
-        """Good and total of a ratio or latency objective, each of shape (count,)."""
+    def _events(self, slo: Objective, window: timedelta, read: Read, count: int) -> Events:
+        """Events of a ratio or latency objective, of shape (count,)."""
         if slo.kind == "latency":
-            return _within(_asked(slo, "buckets", window, read), slo, count)
-        good, total = (_single(_asked(slo, role, window, read), role, count) for role in _ROLES["ratio"])
-        return good, total
+            return _under(slo, window, read, count)
+        role, absent = ("bad", 0.0) if "bad" in slo.queries else ("good", math.nan)
+        answer = _asked(slo, role, window, read, absent=absent)
+        counted = single(answer, role, count, absent)
+        total = single(_asked(slo, "total", window, read), "total", count)
+        return of_bad(counted, total, missing=not answer.lines) if role == "bad" else exact(counted, total)
 
     def _sampled(self, slo: Objective, window: timedelta, at: datetime) -> Counts:
         """Counts of an objective whose events are slices or samples."""
         unit = _unit(slo, window)
-        grid = Grid.ending(at, unit, _whole(window, unit, "the window"))
-        good, total = self._units(slo, unit, grid)
-        seen = np.isfinite(total)
+        events = self._units(slo, unit, Grid.ending(at, unit, _whole(window, unit, "the window")))
+        seen = np.isfinite(events.total)
         if not seen.any():
             unit_text = format_duration(unit)
-            raise ReadError(f"queries.{_ROLES[slo.kind][0]}: nothing was observed in any {unit_text} of the window")
-        return Counts(float(good[seen].sum()), float(total[seen].sum()), float(seen.mean()))
+            raise ReadError(f"queries.{_roles(slo)[0]}: nothing was observed in any {unit_text} of the window")
+        good, most, total = (float(values[seen].sum()) for values in (events.good, events.most, events.total))
+        return Counts(good, total, float(seen.mean()), None, events.clamped, most, events.note)
 
-    def _units(self, slo: Objective, unit: timedelta, grid: Grid) -> Pair:
+    def _units(self, slo: Objective, unit: timedelta, grid: Grid) -> Events:
         """Per slice or sample: good 0 or 1, total 0 (no traffic) or 1, NaN where nothing was observed."""
-        role = _ROLES[slo.kind][0]
-        lines = _asked(slo, role, unit, lambda query: self._reader.range(query, grid))
+
+        def read(query: str, how: Reading) -> Answer:
+            return self._reader.range(query, grid, how)
+
         if slo.kind == "timeslice":
-            return _slices(*_within(lines, slo, grid.count), slo.quantile or 0.0)
-        gauge = _single(lines, role, grid.count)
+            return _under(slo, unit, read, grid.count).slices(slo.quantile or 0.0)
+        gauge = single(_asked(slo, "gauge", unit, read), "gauge", grid.count)
         seen = np.isfinite(gauge)
-        return np.where(seen, gauge >= (slo.minimum or 0.0), np.nan), np.where(seen, 1.0, np.nan)
+        return exact(np.where(seen, gauge >= (slo.minimum or 0.0), np.nan), np.where(seen, 1.0, np.nan))
 
     def _coverage(self, slo: Objective, window: timedelta, at: datetime) -> float:
         """Observed share of the window, in [0, 1]; asked once for a query, window and instant."""
-        role = _ROLES[slo.kind][-1]
+        role = _roles(slo)[-1]
         key = (slo.queries[role], window, at)
         if key not in self._covered:
             grid, reach = _coverage_grid(window, at, self._endpoint.scrape_interval)
-            lines = _asked(slo, role, reach, lambda query: self._reader.range(query, grid))
-            total = _within(lines, slo, grid.count)[1] if role == "buckets" else _single(lines, role, grid.count)
+
+            def read(query: str, how: Reading) -> Answer:
+                return self._reader.range(query, grid, how)
+
+            if role == "buckets":
+                total = _under(slo, reach, read, grid.count).total
+            else:
+                total = single(_asked(slo, role, reach, read), role, grid.count)
             self._covered[key] = float(np.isfinite(total).sum()) / grid.count
         return self._covered[key]
 
 
+def _roles(slo: Objective) -> tuple[str, ...]:
+    """The roles whose queries are asked; raises ConfigError if a ratio has both good and bad."""
+    if slo.kind != "ratio":
+        return ("gauge",) if slo.kind == "invariant" else ("buckets",)
+    if {"good", "bad"} <= set(slo.queries):
+        raise ConfigError(f"slos.{slo.name}: queries.good and queries.bad say the same twice; keep one of them")
+    return "bad" if "bad" in slo.queries else "good", "total"
+
+
 def _complete(slo: Objective) -> None:
     """Raise ConfigError if the objective lacks a query or a number that its kind needs."""
-    for role in _ROLES[slo.kind]:
+    for role in _roles(slo):
         query = slo.queries.get(role, "")
         if not query.strip():
             raise ConfigError(f"slos.{slo.name}: a {slo.kind} objective needs queries.{role}, in PromQL")
@@ -205,77 +232,18 @@ def _whole(length: timedelta, part: timedelta, what: str) -> int:
     return length // part
 
 
-def _asked(slo: Objective, role: str, window: timedelta, read: Read) -> Lines:
+def _asked(slo: Objective, role: str, window: timedelta, read: Read, *, absent: float = math.nan) -> Answer:
     """Evaluate the role's query; raises ReadError, naming the role."""
+    threshold = slo.threshold_s if role == "buckets" else None
     try:
-        return read(expand(slo.queries[role], window))
+        return read(expand(slo.queries[role], window), Reading(threshold, absent))
     except ReadError as error:
         raise ReadError(f"queries.{role}: {error}", down=error.down) from None
 
 
-def _single(lines: Lines, role: str, count: int) -> Floats:
-    """The only line, or NaN of shape (count,) without any; raises ReadError if there are several."""
-    if len(lines) > 1:
-        wrap = "min()" if role == "gauge" else "sum()"
-        raise ReadError(f"queries.{role}: {len(lines)} series where one is needed; wrap it in {wrap}")
-    return next(iter(lines.values()), np.full(count, np.nan))
-
-
-def _within(lines: Lines, slo: Objective, count: int) -> Pair:
-    """Counts at or under the threshold, and all; raises ReadError if either bucket is not there."""
-    if not lines:
-        return np.full(count, np.nan), np.full(count, np.nan)
-    bounds = _by_bound(lines)
-    if math.inf not in bounds:
-        raise ReadError('queries.buckets: no bucket le="+Inf"; it must be a histogram\'s, summed by (le)')
-    threshold = slo.threshold_s if slo.threshold_s is not None else math.nan
-    if threshold not in bounds:
-        below = max((b for b in bounds if b < threshold), default=0.0)
-        above = min(b for b in bounds if not b < threshold)
-        raise ReadError(
-            f"queries.buckets: the threshold of {threshold:g} s is no bucket bound; it lies between {below:g} and "
-            f"{above:g}. Set it to a bound, or add one to the histogram"
-        )
-    return bounds[threshold], bounds[math.inf]
-
-
-def _by_bound(lines: Lines) -> Mapping[float, Floats]:
-    """Buckets by their bound in seconds; "1" and "1.0", which Prometheus 2 keeps apart, are one bound.
-
-    Raises ReadError if a label besides ``le`` tells series apart, or an ``le`` is no number.
-    """
-    if len({tuple(pair for pair in labels if pair[0] != "le") for labels in lines}) > 1:
-        raise ReadError("queries.buckets: several series for one bound; wrap it in sum by (le) (…)")
-    bounds: dict[float, Floats] = {}
-    for labels, line in lines.items():
-        text = dict(labels).get("le", "")
-        try:
-            bound = float(text)
-        except ValueError:
-            raise ReadError(f"queries.buckets: le is {text[:30]!r}, no number; wrap it in sum by (le) (…)") from None
-        bounds[bound] = _plus(bounds[bound], line) if bound in bounds else line
-    return bounds
-
-
-def _plus(one: Floats, other: Floats) -> Floats:
-    """The sum, where one of the two is missing the other."""
-    return np.where(np.isnan(one), other, np.where(np.isnan(other), one, one + other))
-
-
-def _slices(under: Floats, total: Floats, quantile: float) -> Pair:
-    """Judge each slice: 1 of 1 if its quantile meets the bound, 0 of 0 without traffic, NaN if not observed."""
-    seen = np.isfinite(under) & np.isfinite(total)
-    traffic = seen & (total > 0)
-    good = traffic & (under >= quantile * total)
-    return np.where(seen, good, np.nan), np.where(seen, traffic, np.nan)
-
-
-def _grouped(good: Floats, total: Floats, per: int) -> Pair:
-    """Sum groups of ``per``; NaN where none of a group was observed."""
-    seen = np.isfinite(total).reshape(-1, per).any(axis=1)
-    sums = (np.nansum(values.reshape(-1, per), axis=1) for values in (good, total))
-    first, second = (np.where(seen, values, np.nan) for values in sums)
-    return first, second
+def _under(slo: Objective, window: timedelta, read: Read, count: int) -> Events:
+    """Events at or under the threshold, of shape (count,)."""
+    return at_or_under(_asked(slo, "buckets", window, read), slo.threshold_s or 0.0, count)
 
 
 def _coverage_grid(window: timedelta, at: datetime, scrape: timedelta) -> tuple[Grid, timedelta]:

@@ -45,11 +45,16 @@ _BACK_OFF = tenacity.wait_exponential(multiplier=0.2, max=5.0) + tenacity.wait_r
 
 
 class ReadError(DataError):
-    """A read that failed. ``again``: worth another attempt, after ``after`` seconds; ``down``: nobody there."""
+    """A read that failed. ``again``: worth another attempt, after ``after`` seconds; ``down``: nobody there.
 
-    def __init__(self, text: str, *, again: bool = False, down: bool = False, after: float = 0.0) -> None:
+    ``large``: the answer was too long, so asking for less may help.
+    """
+
+    def __init__(
+        self, text: str, *, again: bool = False, down: bool = False, after: float = 0.0, large: bool = False
+    ) -> None:
         super().__init__(text)
-        self.again, self.down, self.after = again, down, after
+        self.again, self.down, self.after, self.large = again, down, after, large
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ class Transport:
         self._failing += error.again
         if error.down or self._failing >= _ENOUGH:
             self._down = text
-        raise ReadError(text, down=error.down) from None
+        raise ReadError(text, down=error.down, large=error.large) from None
 
     def _attempt(self, path: str, params: Mapping[str, str]) -> Reply:
         if self._client.is_closed:
@@ -204,7 +209,7 @@ def _body(response: httpx.Response, deadline: float) -> bytes:
     for chunk in response.iter_bytes():
         body += chunk
         if len(body) > LARGEST_BODY:
-            raise ReadError(f"the answer is larger than {LARGEST_BODY // 2**20} MB; aggregate the query")
+            raise ReadError(f"the answer is larger than {LARGEST_BODY // 2**20} MB; aggregate the query", large=True)
         if time.monotonic() > deadline:
             raise TimeoutError
     return bytes(body)

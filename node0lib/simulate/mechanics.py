@@ -53,7 +53,7 @@ from node0lib.simulate.queueing import (
 from node0lib.simulate.streams import BOUNDS, Expected, Floats, Lognormal, Mixture
 from node0lib.simulate.traffic import Environment
 
-MODEL_VERSION = 1
+MODEL_VERSION = 2
 """Raise it when the same seed and policy would give other minutes: a stored history then says so."""
 
 POLICY: Policy = {

@@ -41,6 +41,8 @@ class DayColumns:
 
     name = "embedded node"
     simulated = True
+    warnings: tuple[str, ...] = ()
+    """What a server warned of; there is none here."""
 
     def day_columns(self, day: int, names: Sequence[str]) -> Mapping[str, Floats] | None:
         """Return columns (1440,) of a day since the epoch, NaN where nobody observed; None without the day."""

@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 STREAMS = ("api", "alpha", "mcp_llm", "mcp_tools", "agent", "coordination")
 THRESHOLDS_S = (0.05, 0.1, 0.15, 0.2, 0.4)
-_CLASSIC = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_CLASSIC = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 2.5, 5.0, 10.0)
 _GRID = 2.0**30
 
 

@@ -4,6 +4,8 @@
 - ``poisson_rate``: events in an exposure (Garwood 1936, exact: at least nominal, wider for few events).
 - ``median_interval``: the median of a sample, from order statistics (binomial, exact: at least nominal; None at an end
   that too few observations allow). Censored observations are +inf: they count, at the far end.
+- ``quantile_interval``: the same of any other quantile; "within ten minutes, nine times of ten" asks for the 0.9.
+- ``mean_interval``: the mean of independent observations (Student's t; near nominal unless few and very skewed).
 
 Nothing observed is None, never 0.
 
@@ -23,6 +25,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from scipy import stats
 
 from node0lib.errors import DataError
@@ -79,3 +82,42 @@ def median_interval(sample: Sequence[float], confidence: float = 0.95) -> Estima
         k += 1
     middle = ordered[(n - 1) // 2]
     return Estimate(middle, ordered[k - 1] if k else None, ordered[n - k] if k else None)
+
+
+def mean_interval(sample: Sequence[float], confidence: float = 0.95) -> Estimate | None:
+    """Return the mean with Student's interval; None of an empty sample, no ends of one, +inf if anything is censored.
+
+    >>> mean_interval([1.0, 2.0, 3.0]).value
+    2.0
+    """
+    n = len(sample)
+    if n == 0:
+        return None
+    mean = math.fsum(sample) / n
+    if n == 1 or math.isinf(mean):
+        return Estimate(mean, None, None)
+    spread = math.sqrt(math.fsum((x - mean) ** 2 for x in sample) / (n - 1) / n)
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread
+    return Estimate(mean, mean - half, mean + half)
+
+
+def quantile_interval(sample: Sequence[float], share: float, confidence: float = 0.95) -> Estimate | None:
+    """Return the value that ``share`` in (0, 1) of the population does not exceed, between two order statistics.
+
+    None of an empty sample; None at an end that too few observations allow.
+
+    >>> quantile_interval(list(range(1, 101)), 0.9)
+    Estimate(value=90, low=84, high=96)
+    """
+    ordered, n = sorted(sample), len(sample)
+    if not 0 < share < 1:
+        raise DataError(f"the quantile {share:g} must lie strictly between 0 and 1")
+    if n == 0:
+        return None
+    tail, counts = (1 - confidence) / 2, stats.binom.cdf(np.arange(-1, n), n, share)
+    # How many of n lie at or below the quantile is binomial: the ends are the ranks that it seldom passes.
+    low = int(np.flatnonzero(counts <= tail)[-1])
+    above = np.flatnonzero(1.0 - counts <= tail)
+    high = int(above[0]) if above.size else n + 1
+    middle = ordered[math.ceil(round(n * share, 9)) - 1]
+    return Estimate(middle, ordered[low - 1] if low else None, ordered[high - 1] if high <= n else None)

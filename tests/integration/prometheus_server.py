@@ -1,8 +1,9 @@
-"""A real Prometheus for tests: started on a free loopback port, stopped at the end, and nothing else is touched.
+"""Real servers for tests: started on a free loopback port, stopped at the end, and nothing else is touched.
 
-``running_prometheus`` yields the base url of a server that scrapes itself; ``drive_traffic`` sends it requests of which
-some fail and some are slow; ``backfill`` writes history into a data folder before the server starts on it;
-``ask`` evaluates PromQL by a raw HTTP call that shares no code with node0.
+``running_prometheus`` yields the base url of a Prometheus that scrapes itself, 2.x or (``binary="prometheus3"``) 3.x;
+``drive_traffic`` sends it requests of which some fail and some are slow; ``backfill`` writes history into a data folder
+before the server starts on it. ``running_victoria_metrics`` yields the base url of an empty VictoriaMetrics, into which
+``import_history`` puts the same text. ``ask`` evaluates PromQL by a raw HTTP call that shares no code with node0.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import ProxyHandler, Request, build_opener
 
 import httpx
 import pytest
@@ -25,7 +26,15 @@ needs_prometheus = pytest.mark.skipif(
     shutil.which("prometheus") is None or shutil.which("promtool") is None,
     reason="install Debian's prometheus (it brings promtool)",
 )
+needs_prometheus3 = pytest.mark.skipif(
+    shutil.which("prometheus3") is None,
+    reason="put the prometheus binary of Debian's suite sid (3.x) on PATH under the name prometheus3",
+)
+needs_victoria_metrics = pytest.mark.skipif(
+    shutil.which("victoria-metrics") is None, reason="install Debian's victoria-metrics"
+)
 _DIRECT = build_opener(ProxyHandler({}))
+_SELF = "the server's own address"
 _SLOW = "/api/v1/query?query=sum_over_time(vector(1)[400000s:1s])"
 _TRAFFIC = (
     "/api/v1/query?query=up",
@@ -45,18 +54,63 @@ def running_prometheus(
     scrape_interval: str = "1s",
     scrape_self: bool = True,
     extra_targets: Sequence[str] = (),
+    binary: str = "prometheus",
+    options: Sequence[str] = (),
+    scrape: Mapping[str, object] | None = None,
 ) -> Iterator[str]:
     """Yield http://127.0.0.1:PORT of a Prometheus that is ready; ``folder`` takes its configuration, data and log.
 
-    ``extra_targets`` are host:port texts that are scraped as job "extra". The server keeps 90 days.
+    ``extra_targets`` are host:port texts that are scraped as job "extra". The server keeps 90 days. ``options`` are
+    more flags of its command line, ``scrape`` more keys of every scrape configuration.
+    """
+    jobs = {"self": [_SELF]} if scrape_self else {}
+    jobs |= {"extra": list(extra_targets)} if extra_targets else {}
+    timing = {"scrape_interval": scrape_interval, "scrape_timeout": scrape_interval}
+    scrapes = [
+        {"job_name": job, "static_configs": [{"targets": targets}], **(scrape or {})} for job, targets in jobs.items()
+    ]
+    config = folder / "prometheus.json"
+
+    def command(port: int) -> list[str]:
+        text = json.dumps({"global": timing, "scrape_configs": scrapes}).replace(_SELF, f"127.0.0.1:{port}")
+        config.write_text(text, encoding="utf-8")  # JSON is YAML.
+        stored = [f"--storage.tsdb.path={data_dir or folder / 'data'}", "--storage.tsdb.retention.time=90d"]
+        return [binary, f"--config.file={config}", f"--web.listen-address=127.0.0.1:{port}", *stored, *options]
+
+    with running(folder, Path(binary).name, command, "/-/ready") as url:
+        yield url
+
+
+@contextmanager
+def running_victoria_metrics(folder: Path, *, options: Sequence[str] = ()) -> Iterator[str]:
+    """Yield http://127.0.0.1:PORT of an empty VictoriaMetrics that keeps a hundred years; ``folder`` takes its data."""
+
+    def command(port: int) -> list[str]:
+        stored = [f"-storageDataPath={folder / 'data'}", "-retentionPeriod=100y", "-memory.allowedPercent=10"]
+        return ["victoria-metrics", f"-httpListenAddr=127.0.0.1:{port}", *stored, *options]
+
+    with running(folder, "victoria-metrics", command, "/health") as url:
+        yield url
+
+
+@contextmanager
+def running(folder: Path, name: str, command: Callable[[int], list[str]], ready: str) -> Iterator[str]:
+    """Yield the base url of a server started by ``command(port)``, once its path ``ready`` answers 200.
+
+    Somebody may take the free port in between, so three are tried. The log is ``folder/NAME.log``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "prometheus.log").open("w", encoding="utf-8") as log:
-        process, url = _start(folder, data_dir or folder / "data", scrape_interval, scrape_self, extra_targets, log)
-        try:
-            yield url
-        finally:
-            _stop(process)
+    with (folder / f"{name}.log").open("w", encoding="utf-8") as log:
+        for _ in range(3):
+            port = _free_port()
+            process, url = subprocess.Popen(command(port), stdout=log, stderr=log), f"http://127.0.0.1:{port}"
+            try:
+                if _ready(process, f"{url}{ready}"):
+                    yield url
+                    return
+            finally:
+                _stop(process)
+    raise AssertionError(f"{name} did not start; see {folder / name}.log")
 
 
 def drive_traffic(url: str, seconds: float) -> int:
@@ -81,39 +135,30 @@ def backfill(openmetrics: str, data_dir: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def import_history(url: str, openmetrics: str) -> None:
+    """Put that OpenMetrics text (times in seconds) into a VictoriaMetrics, and wait until it can be asked for."""
+    samples = (line.rsplit(" ", 1) for line in openmetrics.splitlines() if line and not line.startswith("#"))
+    body = "".join(f"{sample} {round(float(seconds) * 1000)}\n" for sample, seconds in samples)
+    for path, data in (("/api/v1/import/prometheus", body.encode()), ("/internal/force_flush", None)):
+        with _DIRECT.open(Request(f"{url}{path}", data=data), timeout=60) as answer:
+            assert answer.status in {200, 204}
+
+
 def ask(url: str, path: str, **params: str) -> list[dict]:
     """Return ``data.result`` of a raw API call."""
+    return ask_raw(url, path, **params)["result"]
+
+
+def ask_raw(url: str, path: str, **params: str) -> dict:
+    """Return ``data`` of a raw API call."""
     with _DIRECT.open(f"{url}/api/v1/{path}?{urlencode(params)}", timeout=60) as answer:
-        return json.load(answer)["data"]["result"]
+        return json.load(answer)["data"]
 
 
 def ask_number(url: str, query: str, at: str) -> float:
     """Return the one number that PromQL answers at that instant."""
     (series,) = ask(url, "query", query=query, time=at)
     return float(series["value"][1])
-
-
-def _start(folder, data_dir, scrape_interval, scrape_self, extra_targets, log):
-    """Start on a free port; somebody may take it in between, so three ports are tried."""
-    for _ in range(3):
-        port = _free_port()
-        config = folder / "prometheus.json"
-        config.write_text(_config(port, scrape_interval, scrape_self, extra_targets), encoding="utf-8")
-        command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={data_dir}"]
-        options = [f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.retention.time=90d"]
-        process = subprocess.Popen([*command, *options], stdout=log, stderr=log)
-        if _ready(process, f"http://127.0.0.1:{port}"):
-            return process, f"http://127.0.0.1:{port}"
-        _stop(process)
-    raise AssertionError(f"prometheus did not start; see {folder / 'prometheus.log'}")
-
-
-def _config(port: int, interval: str, scrape_self: bool, extra_targets: Sequence[str]) -> str:
-    jobs = [("self", [f"127.0.0.1:{port}"])] if scrape_self else []
-    jobs += [("extra", list(extra_targets))] if extra_targets else []
-    scrapes = [{"job_name": job, "static_configs": [{"targets": targets}]} for job, targets in jobs]
-    timing = {"scrape_interval": interval, "scrape_timeout": interval}
-    return json.dumps({"global": timing, "scrape_configs": scrapes})  # JSON is YAML.
 
 
 def _free_port() -> int:
@@ -123,10 +168,11 @@ def _free_port() -> int:
 
 
 def _ready(process: subprocess.Popen, url: str) -> bool:
+    """Whether ``url`` answers 200 within a minute, while the process lives."""
     end = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < end:
         try:
-            with _DIRECT.open(f"{url}/-/ready", timeout=5) as answer:
+            with _DIRECT.open(url, timeout=5) as answer:
                 return answer.status == 200
         except OSError:
             time.sleep(0.05)

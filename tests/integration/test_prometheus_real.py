@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import numpy as np
 import pytest
 from prometheus_server import ask, ask_number, backfill, drive_traffic, needs_prometheus, running_prometheus
 
-from node0lib.errors import DataError
 from node0lib.shell.prometheus import Endpoint, PrometheusSource
 from node0lib.sli.series import Counts
 from node0lib.slo.objective import Objective
@@ -139,15 +139,23 @@ def test_the_servers_own_words_are_kept(live: tuple[str, datetime], good: str, p
     assert all(part in counts.problem for part in problem.split(".*")), counts.problem
 
 
-def test_a_threshold_between_bounds_is_refused(live: tuple[str, datetime]) -> None:
-    """A threshold that is no bucket bound names the bounds around it."""
+def test_a_threshold_between_bounds_has_promqls_bounds(live: tuple[str, datetime]) -> None:
+    """A threshold that is no bucket bound has the counts of the bounds around it, and the note names them."""
     url, now = live
     slo = Objective("api", "latency", 0.99, HOUR, queries={"buckets": BUCKETS}, threshold_s=0.15)
+    at = _text(now)
     with PrometheusSource(Endpoint(url)) as source:
-        problem = source.counts(slo, 5 * MINUTE, now).problem
-        with pytest.raises(DataError, match=r"0\.15 s is no bucket bound; it lies between 0\.1 and 0\.2"):
-            source.series(slo, Span.ending(now, MINUTE), 5 * SECOND)
-    assert problem is not None and "between 0.1 and 0.2" in problem
+        counts = source.counts(slo, 5 * MINUTE, now)
+        series = source.series(slo, Span.ending(now, MINUTE), 5 * SECOND)
+        exact = source.series(replace(slo, threshold_s=0.1), Span.ending(now, MINUTE), 5 * SECOND)
+    low, high, total = (
+        ask_number(url, ALL.replace('"+Inf"', f'"{le}"').replace("$window", "5m"), at) for le in ("0.1", "0.2", "+Inf")
+    )
+    assert counts.good == pytest.approx(low, rel=EXACT)
+    assert (counts.good_most or counts.good) == pytest.approx(high, rel=EXACT)
+    assert counts.total == pytest.approx(total, rel=EXACT)
+    assert high == low or "between the bucket bounds 0.1 and 0.2" in str(counts.note)
+    np.testing.assert_array_equal(series.good, exact.good)
 
 
 def test_a_query_too_long_for_a_url_is_posted(live: tuple[str, datetime]) -> None:

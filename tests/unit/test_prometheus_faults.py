@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,6 +32,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from node0lib.errors import ConfigError, DataError, RunError
+from node0lib.shell import promhttp
 from node0lib.shell.prometheus import Endpoint, PrometheusSource
 from node0lib.sli.series import Counts
 from node0lib.slo.objective import Objective
@@ -240,17 +242,204 @@ def test_latency_takes_the_bucket_at_the_threshold() -> None:
 @pytest.mark.parametrize(
     ("counts", "reason"),
     [
-        ({"0.1": "5", "0.5": "9", "+Inf": "10"}, "0.2 s is no bucket bound; it lies between 0.1 and 0.5"),
-        ({"0.5": "9", "+Inf": "10"}, "lies between 0 and 0.5"),
-        ({"0.1": "9", "+Inf": "10"}, "lies between 0.1 and inf"),
         ({"0.2": "9"}, 'no bucket le="+Inf"'),
         ({"fast": "9", "+Inf": "10"}, "le is 'fast', no number; wrap it in sum by (le)"),
         ({"0.2": "NaN", "+Inf": "10"}, "good is nan"),
     ],
 )
 def test_buckets_that_do_not_fit_are_refused(counts: dict[str, str], reason: str) -> None:
-    """A histogram without the threshold as a bound, or no histogram, is no data with the reason."""
+    """What is no histogram, or has no numbers at the threshold, is no data with the reason."""
     assert reason in problem(lambda params, _: buckets(params, counts), LATENCY)
+
+
+@pytest.mark.parametrize(
+    ("counts", "good", "most", "around"),
+    [
+        ({"0.1": "5", "0.5": "9", "+Inf": "10"}, 5.0, 9.0, "0.1 and 0.5"),
+        ({"0.5": "9", "+Inf": "10"}, 0.0, 9.0, "0 and 0.5"),
+        ({"0.1": "9", "+Inf": "10"}, 9.0, 10.0, "0.1 and inf"),
+    ],
+)
+def test_a_threshold_between_bounds_gives_bounds(
+    counts: dict[str, str], good: float, most: float, around: str
+) -> None:
+    """Between two bucket bounds good is the lower count, good_most the upper one, and the note names the bounds."""
+    with serving(lambda params, _: buckets(params, counts)) as server:
+        found = read(server.url, LATENCY)
+        with PrometheusSource(Endpoint(server.url)) as source:
+            series = source.series(LATENCY, Span.ending(AT, 5 * MINUTE), MINUTE)
+    assert (found.good, found.good_most, found.total, found.problem) == (good, most, 10.0, None)
+    assert found.note is not None and f"between the bucket bounds {around}" in found.note
+    np.testing.assert_array_equal(series.good, [good] * 5)
+
+
+def test_buckets_that_fall_are_noted() -> None:
+    """Counts that fall from one bound to the next are reported as they are, with a note; a little is extrapolation."""
+    for second, noted in (("40", True), ("49.9", False)):
+        counts = {"0.1": "50", "0.2": second, "0.5": "90", "+Inf": "100"}
+        with serving(lambda params, _, counts=counts: buckets(params, counts)) as server:
+            found = [read(server.url, replace(slo, threshold_s=t)) for slo in (LATENCY, SLICES) for t in (0.2, 0.5)]
+        assert found[0].good == float(second)
+        assert [("fall between the bounds 0.1 and 0.2" in str(f.note)) for f in found] == [noted] * 4
+
+
+def test_bounds_that_are_one_are_exact() -> None:
+    """A threshold between two bounds that hold the same count is exact after all, without a note."""
+    with serving(lambda params, _: buckets(params, {"0.1": "9", "0.5": "9", "+Inf": "10"})) as server:
+        assert read(server.url, LATENCY) == Counts(9.0, 10.0, 1.0)
+
+
+def test_slices_between_bounds_are_sure_or_possible() -> None:
+    """A slice whose least count meets the quantile is good, one whose most does is possibly good."""
+
+    def behave(params: dict[str, str], _: int) -> Any:
+        def ahead(t: float) -> int:
+            return round((AT.timestamp() - t) / 60)
+
+        under = line(params, lambda t: "95" if ahead(t) < 20 else "90", le="0.1")
+        above = line(params, lambda t: "99" if ahead(t) < 50 else "94", le="0.5")
+        return ok("matrix", [under, above, line(params, lambda _: "100", le="+Inf")])
+
+    with serving(behave) as server:
+        found = read(server.url, SLICES)
+    assert (found.good, found.good_most, found.total) == (20.0, 50.0, 60.0)
+    assert found.note is not None and "0.1 and 0.5" in found.note
+
+
+def native(*shown: tuple[int, str, str, str], count: str = "100") -> dict[str, Any]:
+    """A native histogram as the API writes it."""
+    return {"count": count, "sum": "1", "buckets": [list(bucket) for bucket in shown]}
+
+
+def natives(params: dict[str, str], *shown: tuple[int, str, str, str], **labels: str) -> Any:
+    """One native histogram, the same at every instant."""
+    if "step" in params:
+        points = line(params, lambda _: "0")["values"]
+        return ok("matrix", [{"metric": labels, "histograms": [[t, native(*shown)] for t, _ in points]}])
+    return ok("vector", [{"metric": labels, "histogram": [AT.timestamp(), native(*shown)]}])
+
+
+SPARSE = ((0, "0.05", "0.125", "60"), (0, "0.125", "0.25", "30"), (0, "0.5", "1", "10"))
+
+
+@pytest.mark.parametrize(
+    ("threshold", "good", "most"), [(0.125, 60, None), (0.2, 60, 90), (0.25, 90, None), (0.4, 90, None), (9, 100, None)]
+)
+def test_native_histograms_are_read(threshold: float, good: float, most: float | None) -> None:
+    """A native histogram is exact at its boundaries and where it has no bucket, and within bounds inside one."""
+    slo = replace(LATENCY, threshold_s=threshold)
+    with serving(lambda params, _: natives(params, *SPARSE)) as server:
+        found = read(server.url, slo)
+        with PrometheusSource(Endpoint(server.url)) as source:
+            series = source.series(slo, Span.ending(AT, 5 * MINUTE), MINUTE)
+    assert (found.good, found.good_most, found.total, found.coverage) == (good, most, 100.0, 1.0)
+    assert (found.note is None) == (most is None)
+    np.testing.assert_array_equal(series.good, [good] * 5)
+    np.testing.assert_array_equal(series.total, [100.0] * 5)
+
+
+def test_native_slices_are_judged() -> None:
+    """A slice of a native histogram is good if the share at or under the threshold meets the quantile."""
+    for threshold, good, most in ((0.25, 0.0, None), (0.6, 0.0, 60.0), (1.0, 60.0, None)):
+        with serving(lambda params, _: natives(params, *SPARSE)) as server:
+            found = read(server.url, replace(SLICES, threshold_s=threshold))
+        assert (found.good, found.good_most, found.total) == (good, most, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        ([{"metric": {"pod": p}, "histogram": [0, native(*SPARSE)]} for p in "ab"], "2 native histograms"),
+        ([{"metric": {}, "histogram": [0, {"count": "many"}]}], "a native histogram is malformed (ValueError"),
+        ([{"metric": {}, "histogram": [0, native((0, "1", "2", "200"))]}], "more than its count"),
+        (
+            [{"metric": {}, "histogram": [0, native()]}, {"metric": {"le": "+Inf"}, "value": [0, "1"]}],
+            "numbers and native histograms at once",
+        ),
+    ],
+)
+def test_native_histograms_that_cannot_be_are_refused(result: list[Any], reason: str) -> None:
+    """Several native histograms, a mixture with numbers, or nonsense is no data with the reason."""
+    assert reason in problem(lambda *_: ok("vector", result), LATENCY)
+
+
+# ---- bad events -------------------------------------------------------------------------------------------------
+
+BAD = Objective("api", "ratio", 0.99, 30 * DAY, queries={"bad": "bad[$window]", "total": "total[$window]"})
+
+
+def counting(bad: Any) -> Callable[[dict[str, str], int], Any]:
+    """A server with 100 events at every instant, of which ``bad`` answers how many are bad."""
+    return lambda params, n: bad(params) if params["query"].startswith("bad") else healthy(params, n)
+
+
+@pytest.mark.parametrize(("bad", "good", "clamped"), [("0", 100, 0), ("2.5", 97.5, 0), ("100", 0, 0), ("101", 0, 1)])
+def test_good_is_what_is_not_bad(bad: str, good: float, clamped: int) -> None:
+    """Good is total - bad; bad above total is clamped to no good events, and counted."""
+
+    def behave(params: dict[str, str]) -> Any:
+        return ok("matrix", [line(params, lambda _: bad)]) if "step" in params else number(bad)
+
+    with serving(counting(behave)) as server, PrometheusSource(Endpoint(server.url)) as source:
+        assert source.counts(BAD, HOUR, AT) == Counts(good, 100.0, 1.0, clamped=clamped)
+        series = source.series(BAD, Span.ending(AT, 5 * MINUTE), MINUTE)
+    np.testing.assert_array_equal(series.good, [good] * 5)
+    assert series.clamped == 5 * clamped
+
+
+def test_no_series_of_bad_events_is_no_bad_event_with_a_note() -> None:
+    """An empty answer for bad, with total there, counts as none and says so; instants without it count as none too."""
+
+    def behave(params: dict[str, str]) -> Any:
+        if "step" not in params:
+            return ok("vector", [])
+        series = line(params, lambda _: "4")
+        return ok("matrix", [{**series, "values": series["values"][3:]}])
+
+    with serving(counting(behave)) as server, PrometheusSource(Endpoint(server.url)) as source:
+        found = source.counts(BAD, HOUR, AT)
+        series = source.series(BAD, Span.ending(AT, 5 * MINUTE), MINUTE)
+    assert (found.good, found.total, found.coverage, found.problem) == (100.0, 100.0, 1.0, None)
+    assert found.note is not None and "queries.bad: no series, counted as no bad events" in found.note
+    np.testing.assert_array_equal(series.good, [100, 100, 100, 96, 96])
+
+
+def test_bad_events_without_a_total_are_no_data() -> None:
+    """Without a total nothing was observed, whether or not bad events were."""
+    for bad in ([], [{"metric": {}, "value": [0, "1"]}]):
+        answers = {"bad": ok("vector", bad), "total": ok("vector", [])}
+        text = problem(lambda params, _, answers=answers: answers[params["query"].split("[")[0]], BAD)
+        assert "queries.total: no series" in text
+
+
+@pytest.mark.parametrize(("bad", "reason"), [("-1", "queries.bad: bad is -1"), ("NaN", "good is nan")])
+def test_bad_events_that_are_no_count_are_refused(bad: str, reason: str) -> None:
+    """A negative number of bad events, or none at all, is no data."""
+    assert reason in problem(counting(lambda _: number(bad)), BAD)
+
+
+def test_a_nan_among_bad_events_is_not_observed() -> None:
+    """A bad sample that is NaN is not the same as none: its bucket is a gap."""
+
+    def behave(params: dict[str, str]) -> Any:
+        return ok("matrix", [line(params, lambda t: "NaN" if t == AT.timestamp() else "1")])
+
+    with serving(counting(behave)) as server, PrometheusSource(Endpoint(server.url)) as source:
+        series = source.series(BAD, Span.ending(AT, 3 * MINUTE), MINUTE)
+    np.testing.assert_array_equal(series.good, [99, 99, np.nan])
+
+
+def test_good_and_bad_together_are_a_config_error() -> None:
+    """A ratio has good or bad events, not both."""
+    both = replace(BAD, queries={**BAD.queries, "good": "good[$window]"})
+    with (
+        PrometheusSource(Endpoint("http://127.0.0.1:9")) as source,
+        pytest.raises(ConfigError, match="keep one of them"),
+    ):
+        source.counts(both, HOUR, AT)
+
+
+# ---- histograms that are none -----------------------------------------------------------------------------------
 
 
 def test_buckets_of_several_series_are_refused() -> None:
@@ -322,7 +511,7 @@ FAULTS = {
     "odd value": (number("many"), "not the form of the Prometheus API (ValueError"),
     "not gzip": ((200, b"plain", {"Content-Encoding": "gzip"}), "the answer broke off"),
     "terminal codes": (failed(422, "execution", "a\x1b[31m\n b"), "execution: a[31m b"),
-    "warned": (ok("vector", [], warnings=["store down"]), "no series.*"),
+    "warned": (ok("vector", [], warnings=["store down"]), "no series.*; the server warns: store down"),
 }
 
 
@@ -354,6 +543,20 @@ def test_warnings_are_kept() -> None:
     with serving(behave) as server, PrometheusSource(Endpoint(server.url)) as source:
         assert "; the server warns: store 7 is down" in str(source.counts(RATIO, HOUR, AT).problem)
         assert source.warnings == ("store 7 is down",)
+
+
+def test_remarks_and_partial_answers_are_kept_apart() -> None:
+    """Infos are no warnings; a partial answer that has no words is a warning; each text is kept once."""
+
+    def behave(params: dict[str, str], n: int) -> Any:
+        status, body, headers = healthy(params, n)
+        document = {**json.loads(body), "infos": ["not a counter"], "isPartial": True, "warnings": ["store 7"]}
+        return status, json.dumps(document).encode(), headers
+
+    with serving(behave) as server, PrometheusSource(Endpoint(server.url)) as source:
+        assert source.counts(RATIO, HOUR, AT).observed
+        assert source.infos == ("not a counter",)
+        assert source.warnings == ("store 7", "the answer is partial: a part of the cluster did not answer")
 
 
 def test_a_body_that_is_cut_off_is_no_data() -> None:
@@ -666,6 +869,20 @@ def test_moved_instants_are_refused() -> None:
         pytest.raises(DataError, match="not asked for"),
     ):
         source.series(RATIO, Span.ending(AT, HOUR), MINUTE)
+
+
+def test_an_answer_that_is_too_large_is_asked_for_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a page is larger than a body may be, half of it is asked for, and the result is the same."""
+    monkeypatch.setattr(promhttp, "LARGEST_BODY", 4_000)
+    slo = replace(LATENCY, threshold_s=0.25)
+    with (
+        serving(lambda params, _: natives(params, *SPARSE)) as server,
+        PrometheusSource(Endpoint(server.url)) as source,
+    ):
+        series = source.series(slo, Span.ending(AT, 2 * HOUR), MINUTE)
+    np.testing.assert_array_equal(series.good, [90.0] * 120)
+    assert {params["step"] for _, params, _ in server.seen} == {"60.000"}
+    assert len(server.seen) < 20
 
 
 def test_a_long_query_is_posted() -> None:
