@@ -1,4 +1,7 @@
-"""Tell somebody: a line in a file, and a webhook whose address is a secret of the environment.
+"""Tell somebody: a line in a file, a webhook whose address is a secret of the environment, an Alertmanager.
+
+File and webhook are told how a cycle ended, if somebody asked for such endings; the Alertmanager is told of the
+burn-rate alerts that fire, however it ended.
 
 A notification that cannot be delivered is reported and does not change how the cycle ended.
 
@@ -15,6 +18,8 @@ from datetime import datetime
 
 import httpx
 
+from node0lib.cycle import CycleResult
+from node0lib.shell.alert_post import post_alerts
 from node0lib.shell.config import Settings
 from node0lib.shell.workspace import Places
 from node0lib.timespan import format_instant
@@ -29,16 +34,31 @@ def message(cycle: str, status: str, reasons: Sequence[str], at: str) -> dict[st
 
 
 def notify(
-    settings: Settings, places: Places, status: str, reasons: Sequence[str], cycle: str, at: datetime
+    settings: Settings,
+    places: Places,
+    status: str,
+    reasons: Sequence[str],
+    cycle: str,
+    at: datetime,
+    result: CycleResult | None = None,
 ) -> str | None:
-    """Tell of a status that somebody asked to be told of; return why it could not be delivered, or None."""
+    """Tell of a status that somebody asked to be told of, and of what fires; return what could not be delivered.
+
+    ``result`` is None where nothing is to be posted: the cycle failed, or its clock is simulated.
+    """
+    problems = [*_ending(settings, places, status, message(cycle, status, reasons, format_instant(at)))]
+    problems.append(post_alerts(settings, result.statuses if result else (), at, cycle))
+    return "; ".join(problem for problem in problems if problem) or None
+
+
+def _ending(
+    settings: Settings, places: Places, status: str, told: dict[str, object]
+) -> tuple[str | None, str | None]:
     wanted = settings.notification
     kind = status if status in _ENDINGS else "failed"
     if kind not in wanted.on:
-        return None
-    told = message(cycle, status, reasons, format_instant(at))
-    problems = [p for p in (_append(wanted.file, places, told), _post(wanted.webhook_env, told)) if p]
-    return "; ".join(problems) or None
+        return None, None
+    return _append(wanted.file, places, told), _post(wanted.webhook_env, told)
 
 
 def _append(name: str | None, places: Places, told: dict[str, object]) -> str | None:

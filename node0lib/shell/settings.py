@@ -52,11 +52,15 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Notification:
-    """Of which endings to tell: in a file of the data folder, and at the address that a variable holds."""
+    """Of which endings to tell: in a file of the data folder, and at the address that a variable holds.
+
+    ``alertmanager`` is told of every burn-rate alert that fires, however the cycle ended.
+    """
 
     on: tuple[str, ...]
     file: str | None
     webhook_env: str | None
+    alertmanager: Endpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Settings:
     def secret_variables(self) -> tuple[str, ...]:
         """The environment variables that hold secrets, for keeping them from the notebook."""
         names = [self.notification.webhook_env]
-        if isinstance(self.telemetry, PrometheusTelemetry):
-            e = self.telemetry.endpoint
-            names += [e.username_env, e.password_env, e.token_env]
+        asked = self.telemetry.endpoint if isinstance(self.telemetry, PrometheusTelemetry) else None
+        for e in (asked, self.notification.alertmanager):
+            names += [e.username_env, e.password_env, e.token_env] if e is not None else []
         return tuple(name for name in names if name)

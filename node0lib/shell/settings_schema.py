@@ -173,6 +173,32 @@ class NotificationModel(Model):
     on: list[Literal[Kind, "failed"]] = []
     file: Annotated[str, BeforeValidator(_line_file)] | None = None
     webhook_env: Variable | None = None
+    alertmanager: Annotated[str, BeforeValidator(_url)] | None = None
+    alertmanager_username_env: Variable | None = None
+    alertmanager_password_env: Variable | None = None
+    alertmanager_token_env: Variable | None = None
+
+    def contradictions(self) -> Contradictions:
+        """Yield credentials that are half given, given twice, or for nobody."""
+        user, password, token = (f"alertmanager_{name}_env" for name in ("username", "password", "token"))
+        given = {name for name in (user, password, token) if getattr(self, name) is not None}
+        if given and self.alertmanager is None:
+            yield self.written(user, password, token), "has no alertmanager to be used at; add its url, or remove it"
+        if len(given & {user, password}) == 1:
+            yield self.written(user, password), f"is one of {user} and {password}; give both or neither"
+        if token in given and len(given) > 1:
+            yield (token,), f"is one way in and {user} with {password} another; give one of them"
+
+    def endpoint(self) -> Endpoint | None:
+        """Return where the Alertmanager is, and who may post to it."""
+        if self.alertmanager is None:
+            return None
+        return Endpoint(
+            self.alertmanager,
+            username_env=self.alertmanager_username_env,
+            password_env=self.alertmanager_password_env,
+            token_env=self.alertmanager_token_env,
+        )
 
 
 class ControlModel(Model):

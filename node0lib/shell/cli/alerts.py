@@ -1,14 +1,17 @@
 """``node0 alerts``: what wakes somebody, and what it would do.
 
->>> "replay" in alerts.commands
-True
+>>> sorted(alerts.commands)
+['alertmanager', 'lint', 'replay', 'rules']
 """
 
 from __future__ import annotations
 
 import click
 
+from node0lib.shell.cli.alert_lint import lint
 from node0lib.shell.cli.alert_replay import replay
+from node0lib.shell.cli.alert_routes import alertmanager
+from node0lib.shell.cli.alert_rules import rules
 
 
 @click.group()
@@ -16,5 +19,5 @@ def alerts() -> None:
     """Rules, routes and rehearsals of burn-rate alerts."""
 
 
-for _command in (replay,):
+for _command in (alertmanager, lint, replay, rules):
     alerts.add_command(_command)
