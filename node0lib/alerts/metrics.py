@@ -106,24 +106,30 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "deployment_lead_time_seconds",
         "histogram",
-        "From the commit (or the decision) to production, of successful deployments.",
+        "From the start of the cycle that found a change (it has no commit) to production, of kept ones.",
         {},
         (60, 300, 900, 1800, 3600, 14_400, 43_200, 86_400, 604_800),
     ),
     Family(
         "incident_resolution_time_seconds",
         "histogram",
-        "From the opening of an incident to its resolution.",
+        "From the opening of an incident to its resolution, of incidents that lasted.",
         {},
         (60, 300, 900, 1800, 3600, 14_400, 43_200, 86_400, 604_800),
     ),
     Family(
         "deployments_total",
         "counter",
-        "Deployments to production, by outcome and risk class.",
+        "Deployments by outcome and risk class: success was kept, rolled_back undone by its own canary; "
+        "failed was taken back later and is counted as a success too.",
         {"status": ("success", "failed", "rolled_back"), "change_class": _CLASSES},
     ),
-    Family("ihsan_compliance_score", "gauge", "The ihsan score of the newest cycle, 0 to 100."),
+    Family("ihsan_compliance_score", "gauge", "The ihsan score of the newest cycle, 0 to 100; absent if it failed."),
+    Family(
+        "node0_last_cycle_timestamp_seconds",
+        "gauge",
+        "The instant that the newest ended cycle looked at, in seconds since 1970; absent before the first.",
+    ),
     Family(
         "slo_error_budget_remaining",
         "gauge",

@@ -11,7 +11,6 @@ that fails, for whatever reason, leaves its record and its report too.
 
 from __future__ import annotations
 
-import os
 import platform
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,7 +23,7 @@ from node0lib.evidence.poi import PoI
 from node0lib.evidence.statement import Artifact
 from node0lib.gates import Incident
 from node0lib.ports import Policy
-from node0lib.shell import publish
+from node0lib.shell import publish, textfile
 from node0lib.shell.deployments import remember_change
 from node0lib.shell.evidence_files import EvidenceFiles
 from node0lib.shell.execution import Execution, execute
@@ -121,7 +120,8 @@ class _Cycle:
         self._station("report")
         published = publish.reports(page)
         self._station("notify")
-        notice = notify(self.settings, self.places, computed.status, computed.reasons, self.id, self.at)
+        firing = computed.result if self.order.clock_kind == "real" else None  # a rehearsal wakes nobody
+        notice = notify(self.settings, self.places, computed.status, computed.reasons, self.id, self.at, firing)
         self.state.finish(
             self.id,
             computed.status,
@@ -138,7 +138,7 @@ class _Cycle:
             incidents=incidents,
             result=computed.result,
             files=self._files(sealed, published),
-            notice=notice,
+            notice=textfile.leave(self.order, notice),
         )
 
     def _station(self, name: str) -> None:
@@ -146,8 +146,8 @@ class _Cycle:
         self.state.station(self.id, name, self.order.clock.now())
 
     def _told(self, text: str) -> str:
-        """Messages are sealed and published: where this installation lies is nobody's business."""
-        return text.replace(f"{self.places.root}{os.sep}", "")
+        """Messages are sealed and published."""
+        return self.places.told(text)
 
     def _give_up(self, error: BaseException) -> None:
         """Nothing unsealed stays live; an interrupt, or what cannot even be noted, the next cycle accounts for."""
@@ -160,6 +160,7 @@ class _Cycle:
         told = (reason.splitlines() or [type(error).__name__])[0]
         self.state.record_incident(self.id, Incident("failed", self.at, self.at, told))
         self.state.finish(self.id, "failed", self.order.clock.now(), reason=reason)
+        self.order.progress(textfile.leave(self.order) or "metrics", 0, 1)
 
     def _inputs(self) -> tuple[Artifact, ...]:
         """Digests of what people wrote: the configuration and the notebook."""

@@ -64,10 +64,15 @@ class Places:
         return self.data / "sli"
 
     @property
+    def metrics(self) -> Path:
+        """What a cycle leaves for node_exporter's textfile collector."""
+        return self.data / "metrics"
+
+    @property
     def written(self) -> tuple[Path, ...]:
         """Every folder that a cycle writes files into; other installations below these are not its own."""
         cycles = self.data / "cycles"
-        folders = (self.data, self.policy.parent, self.history, self.reports, *self._stores())
+        folders = (self.data, self.policy.parent, self.history, self.metrics, self.reports, *self._stores())
         return (*folders, *(cycles.iterdir() if cycles.is_dir() else ()))
 
     def _stores(self) -> tuple[Path, ...]:
@@ -80,6 +85,10 @@ class Places:
     def shown(self, path: Path) -> str:
         """Return the path as it is told to people: relative to the installation where it lies within."""
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.as_posix()
+
+    def told(self, text: str) -> str:
+        """Return a message without the installation's own folder: where it lies is nobody's business."""
+        return text.replace(f"{self.root}{os.sep}", "")
 
 
 def rules_of(settings: Settings) -> Rules:

@@ -1,7 +1,7 @@
 """The command line: every verb of node0, one module each.
 
 >>> sorted(main.commands)
-['alerts', 'config', 'cycle', 'evidence', 'replay', 'run']
+['alerts', 'config', 'cycle', 'dashboard', 'evidence', 'metrics', 'replay', 'run', 'slo']
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import click
 from node0lib.shell.cli.alerts import alerts
 from node0lib.shell.cli.config import config
 from node0lib.shell.cli.cycle import cycle
+from node0lib.shell.cli.dashboard import dashboard
 from node0lib.shell.cli.evidence import evidence
 from node0lib.shell.cli.frame import Verbs
+from node0lib.shell.cli.metrics import metrics
 from node0lib.shell.cli.replay import replay
 from node0lib.shell.cli.run import run
+from node0lib.shell.cli.slo import slo
 
 __all__ = ["main"]
 
@@ -32,5 +35,5 @@ def main() -> None:
     """
 
 
-for verb in (alerts, config, cycle, evidence, replay, run):
+for verb in (alerts, config, cycle, dashboard, evidence, metrics, replay, run, slo):
     main.add_command(verb)
