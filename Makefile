@@ -23,6 +23,7 @@ proof: .venv/.run
 
 bench: .venv/.test
 	$(BIN)/python tests/benchmarks/cycle_time.py
+	$(BIN)/python tests/benchmarks/alert_replay.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

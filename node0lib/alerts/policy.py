@@ -37,8 +37,7 @@ class BurnAlert:
 
     ``short == long`` is an alert on a single window. ``scaling`` "traffic" multiplies the threshold by the traffic that
     the period usually has in a long window over what this one has: a quiet hour must fail more to spend as much.
-    Raises ConfigError for a short window above the long one and for
-    numbers that make no sense.
+    Raises ConfigError for a short window above the long one and for numbers that make no sense.
     """
 
     name: str
@@ -108,6 +107,15 @@ class AlertPolicy:
         return alert.factor * self.budget
 
 
+def fires(short: float, long: float, bad: float, threshold: float, min_bad: float) -> bool:
+    """Return whether an alert's condition holds: both windows' error ratios above the threshold, enough bad events.
+
+    This is the condition of the replay kernel on buckets (which compiles it) and of the gates. A ratio that is NaN (0
+    of 0) holds nothing.
+    """
+    return short > threshold and long > threshold and bad >= min_bad
+
+
 def policy_of(objective: float, alerting: Alerting) -> AlertPolicy:
     """Return the catalogue's alerting as a policy for an SLO of that objective.
 
@@ -122,7 +130,8 @@ def policy_of(objective: float, alerting: Alerting) -> AlertPolicy:
             pair.long,
             pair.short,
             alerting.period,
-            min_bad=alerting.min_bad,
+            pair.hold,
+            alerting.guard(pair),
         )
         for number, (name, pair) in enumerate(zip(names, alerting.pairs, strict=True), start=1)
     ]

@@ -7,7 +7,9 @@ What counts:
 - A *significant event* is an incident that spends at least ``significant`` of the period's budget. It is detected by
   the first true page that is up in [start, end + grace]; detection takes from its start to that page's onset (0 if
   the page was up before). Missed events are censored: they stay in the sample, as +inf.
-- Reset takes from an incident's end to the end of the page that was up then.
+- Reset takes from an incident's end to the end of its last page (+inf: still up at the last evaluation); one whose
+  pages ended before it has none.
+- An incident that nobody evaluated, [start, end + grace] lying outside the series, is not counted.
 - Recall and precision come with Wilson intervals, false pages a month with Garwood's, medians with order statistics.
 
 >>> fires = np.zeros(600, np.bool_)
@@ -59,7 +61,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Quality:
-    """Counts over ``months`` (of 30 days); times in seconds, sorted, +inf where an event was missed."""
+    """Counts over ``months`` (of 30 days); times in seconds, sorted, +inf for what was missed or never ended."""
 
     months: float
     events: int
@@ -104,8 +106,9 @@ class Quality:
 
 def pages_of(fires: Bools, merge_steps: int) -> tuple[Ints, Ints, int]:
     """Return the first and the end (exclusive) evaluation of each page, and how many onsets were merged away."""
-    edges = np.diff(np.concatenate(([0], fires.astype(np.int8), [0])))
-    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    changes = np.flatnonzero(fires[1:] != fires[:-1]) + 1
+    edges = np.concatenate(([0] * bool(fires[:1].any()), changes, [fires.size] * bool(fires[-1:].any())))
+    starts, ends = edges[::2].astype(np.int64), edges[1::2].astype(np.int64)
     if starts.size == 0:
         return starts, ends, 0
     apart = starts[1:] - ends[:-1] >= merge_steps
@@ -132,6 +135,8 @@ def judge(
     true = np.zeros(starts.size, np.bool_)
     detection, reset, told = [], [], []
     for event in events:
+        if event.end + grace <= 0 or event.first >= fires.size:
+            continue
         overlapping = (starts < event.end + grace) & (ends > event.first)
         true |= overlapping
         if event.budget_spent < rules.significant:
@@ -140,7 +145,9 @@ def judge(
         detection.append(max(0, int(starts[page]) + 1 - event.first) * step_ms / 1000 if page >= 0 else math.inf)
         if page >= 0:
             last = int(np.flatnonzero(overlapping)[-1])
-            reset.append(max(0, int(ends[last]) + 1 - event.end) * step_ms / 1000)
+            if ends[last] >= event.end:
+                over = int(ends[last]) + 1 - event.end
+                reset.append(over * step_ms / 1000 if ends[last] < fires.size else math.inf)
             if spent is not None:
                 told.append(_spent_by(spent, event, int(starts[page])))
     found = sum(math.isfinite(t) for t in detection)
@@ -159,7 +166,7 @@ def judge(
 
 def _spent_by(spent: NDArray[np.float64], event: Event, page: int) -> float:
     """The share that this event itself had spent when its page came."""
-    before = float(spent[event.first - 1]) if event.first else 0.0
+    before = float(spent[event.first - 1]) if event.first > 0 else 0.0
     return max(0.0, float(spent[max(page, event.first)]) - before)
 
 

@@ -118,6 +118,10 @@ class BucketSeries:
 
     def __post_init__(self) -> None:
         _check(self.ends_ms, self.bad, self.total)
+        half = np.isnan(self.bad) != np.isnan(self.total)
+        if half.any():  # half an observation is none: bad events of an unknown total would be infinitely many
+            object.__setattr__(self, "bad", np.where(half, np.nan, self.bad))
+            object.__setattr__(self, "total", np.where(half, np.nan, self.total))
         if (over := self.bad > self.total).any():
             object.__setattr__(self, "bad", np.where(over, self.total, self.bad))
 
@@ -135,7 +139,7 @@ class BucketSeries:
     @cached_property
     def sums(self) -> RunningSums:
         """Its running sums, made once, however many policies are replayed on it."""
-        return RunningSums(bucket_kernel.running_sums(self.bad), bucket_kernel.running_sums(self.total))
+        return RunningSums.of(self.bad, self.total)
 
     def cumulated(self) -> tuple[Floats, Floats]:
         """Return running sums (n,) of bad and total events."""
@@ -148,6 +152,11 @@ class RunningSums:
 
     bad: Floats
     total: Floats
+
+    @classmethod
+    def of(cls, bad: Floats, total: Floats) -> RunningSums:
+        """Return the sums of buckets (n,), NaN where nobody observed; counts as they are drawn, nothing is checked."""
+        return cls(bucket_kernel.running_sums(bad), bucket_kernel.running_sums(total))
 
     def part(self, start: int, stop: int) -> RunningSums:
         """Return the sums of the buckets start..stop-1."""
@@ -210,7 +219,7 @@ def replay_sums(policy: AlertPolicy, sums: RunningSums, step_ms: int, first: int
 
     Every window must be a whole number of buckets, and no alert scaled by traffic; raises DataError otherwise.
     """
-    if not _whole(policy, step_ms):
+    if not whole_buckets(policy, step_ms):
         raise DataError("every window must be a whole number of buckets, and no alert scaled by traffic")
 
     def evaluate(alert: BurnAlert, windows: tuple[int, int], threshold: float, met: Bools) -> None:
@@ -281,13 +290,14 @@ def _summed(
 def _in_step(policy: AlertPolicy, series: BucketSeries, evaluations: Evaluations) -> bool:
     """Whether every evaluation falls on a bucket's end and every window is a whole number of buckets."""
     step = series.step_ms
-    if step is None or step != evaluations.step_ms or not _whole(policy, step):
+    if step is None or step != evaluations.step_ms or not whole_buckets(policy, step):
         return False
     offset = evaluations.begin_ms - series.span[0]
     return offset % step == 0 and 0 <= offset // step <= series.ends_ms.size - evaluations.count
 
 
-def _whole(policy: AlertPolicy, step_ms: int) -> bool:
+def whole_buckets(policy: AlertPolicy, step_ms: int) -> bool:
+    """Return whether ``replay_sums`` can evaluate the policy on buckets of that length."""
     windows = [window // _MILLISECOND for alert in policy.alerts for window in (alert.short, alert.long)]
     return all(w % step_ms == 0 for w in windows) and all(a.scaling == "static" for a in policy.alerts)
 

@@ -120,13 +120,19 @@ def budget_spent(
     for one in series:
         times = one.times_ms if isinstance(one, CounterSeries) else one.ends_ms
         risen, total = one.cumulated()
-        since = np.concatenate(([0.0], risen))
-        reach, before = _reached(times, instants_ms), _reached(times, instants_ms - period)
-        bad += since[reach] - since[before]
+        bad += _risen_within(period, times, risen, instants_ms)
         events += float(total[-1])
         length = max(length, _length_ms(one, times))
     allowance = policy.budget * events * (period / length) if length else 0.0
     return bad / allowance if allowance > 0 else np.full(instants_ms.size, np.nan)
+
+
+def _risen_within(period: int, times: Ints, risen: Floats, instants_ms: Ints) -> Floats:
+    """Return by how much ``risen``, a running sum at ``times``, rose in the period before each instant."""
+    if times is instants_ms and int(times[-1]) - period < int(times[0]):
+        return risen  # no instant looks past the first bucket: a month and its own budget, over and over
+    since = np.concatenate(([0.0], risen))
+    return since[_reached(times, instants_ms)] - since[_reached(times, instants_ms - period)]
 
 
 def _reached(times: Ints, instants_ms: Ints) -> Ints:
@@ -143,4 +149,6 @@ def _length_ms(series: CounterSeries | BucketSeries, times: Ints) -> int:
     between = int(times[-1] - times[0])
     if isinstance(series, CounterSeries):
         return between
+    if series.step_ms is not None:
+        return between + series.step_ms
     return between + (int(np.median(np.diff(times))) if times.size > 1 else 0)
