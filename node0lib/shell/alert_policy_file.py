@@ -15,23 +15,29 @@ fail more).
 >>> policy = parse_alert_policy(text, "policy.yaml")
 >>> [(alert.name, round(alert.factor, 6)) for alert in policy.alerts]
 [('page', 14.4), ('ticket', 1.0)]
+>>> parse_alert_policy(alert_policy_yaml(policy), "again.yaml") == policy
+True
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, Field, TypeAdapter
+from pydantic import Field
 
 from node0lib.alerts.policy import AlertPolicy, BurnAlert
 from node0lib.errors import ConfigError
 from node0lib.shell.catalogue_file import checked, items, unique
+from node0lib.shell.files import write_atomic
 from node0lib.shell.mistakes import Mistakes
-from node0lib.shell.schema import STRICTLY, Contradictions, Duration, Inner, Model, Share
+from node0lib.shell.schema import STRICTLY, Contradictions, Duration, Inner, Model, Share, Wait
 from node0lib.shell.yaml_lines import parse
 from node0lib.slo.catalogue import Severity
+from node0lib.timespan import format_duration
 
 _SEVERITIES: dict[str, Severity] = {
     "critical": "critical",
@@ -41,12 +47,6 @@ _SEVERITIES: dict[str, Severity] = {
     "ticket": "warning",
 }
 _EXAMPLE = "- {name: page, severity: critical, long: 1h, short: 5m, factor: 14.4}"
-_duration = TypeAdapter[timedelta](Duration).validate_python
-
-
-def _wait(value: object) -> timedelta:
-    """A duration that, unlike all others, may be nothing."""
-    return timedelta(0) if value in ("0", "0s", "0m") else _duration(value)
 
 
 class AlertModel(Model):
@@ -58,7 +58,7 @@ class AlertModel(Model):
     short: Duration = Field(examples=["5m"])
     factor: float | None = Field(default=None, gt=0)
     budget: Share | None = None
-    wait: Annotated[timedelta, BeforeValidator(_wait)] = Field(default=timedelta(0), alias="for")
+    wait: Wait = Field(default=timedelta(0), alias="for")
     min_bad: float = Field(default=0, ge=0)
     scaling: Literal["static", "traffic"] = "static"
 
@@ -116,3 +116,33 @@ def parse_alert_policy(content: bytes, shown: str) -> AlertPolicy:
     return AlertPolicy(
         heading.objective, heading.period, tuple(one.alert(heading.period) for one in alerts if one)
     )
+
+
+def write_alert_policy(path: Path, policy: AlertPolicy, heading: str = "") -> None:
+    """Write the policy so that ``read_alert_policy`` returns it; raises RunError and leaves what was there."""
+    write_atomic(path, alert_policy_yaml(policy, heading))
+
+
+def alert_policy_yaml(policy: AlertPolicy, heading: str = "") -> bytes:
+    """Return a policy file's bytes; each line of ``heading`` becomes a comment.
+
+    Factors are written to the last bit: they are the very thresholds that were compared with.
+    """
+    lines = [f"# {line}".rstrip() for line in heading.splitlines()]
+    lines += [f"objective: {policy.objective!r}", f"period: {format_duration(policy.period)}", "alerts:"]
+    lines += [f"- {{{', '.join(f'{key}: {value}' for key, value in _written(alert))}}}" for alert in policy.alerts]
+    return "\n".join((*lines, "")).encode()
+
+
+def _written(alert: BurnAlert) -> Iterator[tuple[str, str]]:
+    yield "name", json.dumps(alert.name)
+    yield "severity", alert.severity
+    yield "long", format_duration(alert.long)
+    yield "short", format_duration(alert.short)
+    yield "factor", repr(float(alert.factor))
+    if alert.hold:
+        yield "for", format_duration(alert.hold)
+    if alert.min_bad:
+        yield "min_bad", repr(float(alert.min_bad))
+    if alert.scaling != "static":
+        yield "scaling", alert.scaling
