@@ -16,6 +16,9 @@ from __future__ import annotations
 import numpy as np
 
 from node0lib.alerts.kernel import CLEAR, Bools, Floats, Ints, compiled, first_in
+from node0lib.alerts.policy import fires
+
+_fires = compiled(fires)
 
 
 @compiled
@@ -123,10 +126,9 @@ def _holds(
     bad: Floats, total: Floats, short: int, long: int, end: int, threshold: float, min_bad: float
 ) -> bool:
     """Return whether both ratios are above the threshold and enough bad events lie in the long window."""
-    if not (bad[end] - bad[short]) / (total[end] - total[short]) > threshold:
-        return False
+    recent = (bad[end] - bad[short]) / (total[end] - total[short])
     events = bad[end] - bad[long]
-    return bool(events / (total[end] - total[long]) > threshold and events >= min_bad)
+    return _fires(recent, events / (total[end] - total[long]), events, threshold, min_bad)
 
 
 @compiled

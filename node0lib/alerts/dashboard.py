@@ -41,7 +41,7 @@ from node0lib.timespan import format_duration, parse_duration
 
 TITLE = "node0: service levels"
 _OPEN_AT_MOST = 12
-_BURN_WINDOWS = (("1h", "1h"), ("6h", "6h"), ("1d", "24h"))
+_BURN_WINDOWS = (("1h", "1h"), ("6h", "6h"), ("24h", "24h"))
 """The exported windows that are drawn, and how people call them."""
 _COLORS: Mapping[Severity, str] = {"info": "blue", "warning": "orange", "critical": "red"}
 _REFRESH = re.compile(r"[1-9]\d*[smhd]")

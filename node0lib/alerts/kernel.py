@@ -36,7 +36,13 @@ CLEAR = 1e-9
 
 
 def compiled(function: _F) -> _F:
-    return cast(_F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    """Compile on first use and keep the code beside the module or in the user's cache; where neither can be written to
+    (a read-only installation), compile anew in each process."""
+    how = {"nogil": True, "error_model": "numpy"}
+    try:
+        return cast(_F, numba.njit(cache=True, **how)(function))
+    except RuntimeError:  # no locator available
+        return cast(_F, numba.njit(**how)(function))
 
 
 @compiled

@@ -122,7 +122,7 @@ FAMILIES: tuple[Family, ...] = (
         "counter",
         "Deployments by outcome and risk class: success was kept, rolled_back undone by its own canary; "
         "failed was taken back later and is counted as a success too.",
-        {"status": ("success", "failed", "rolled_back"), "change_class": _CLASSES},
+        {"status": ("success", "failed", "rolled_back"), "change_class": (*_CLASSES, "unknown")},
     ),
     Family("ihsan_compliance_score", "gauge", "The ihsan score of the newest cycle, 0 to 100; absent if it failed."),
     Family(
@@ -140,7 +140,7 @@ FAMILIES: tuple[Family, ...] = (
         "slo_burn_rate",
         "gauge",
         "Error ratio over the window divided by the error budget; absent without data.",
-        {"slo_name": (), "window": ("5m", "30m", "1h", "6h", "1d", "3d")},
+        {"slo_name": (), "window": ("5m", "30m", "1h", "6h", "24h", "3d")},
     ),
 )
 _BY_NAME = {family.name: family for family in FAMILIES}

@@ -106,11 +106,11 @@ class Quality:
 
 def pages_of(fires: Bools, merge_steps: int) -> tuple[Ints, Ints, int]:
     """Return the first and the end (exclusive) evaluation of each page, and how many onsets were merged away."""
+    if not fires.any():  # most alerts in most months
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), 0
     changes = np.flatnonzero(fires[1:] != fires[:-1]) + 1
     edges = np.concatenate(([0] * bool(fires[:1].any()), changes, [fires.size] * bool(fires[-1:].any())))
     starts, ends = edges[::2].astype(np.int64), edges[1::2].astype(np.int64)
-    if starts.size == 0:
-        return starts, ends, 0
     apart = starts[1:] - ends[:-1] >= merge_steps
     return (
         starts[np.concatenate(([True], apart))],

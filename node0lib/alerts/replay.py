@@ -42,6 +42,8 @@ Bools = NDArray[np.bool_]
 Semantics = Literal[2, 3]
 Function = Literal["rate", "increase"]
 _MILLISECOND = timedelta(milliseconds=1)
+MOST_EVALUATIONS = 20_000_000
+"""Thirty-eight years of minutes: more is a mistyped time."""
 _A = TypeVar("_A")
 _B = TypeVar("_B")
 
@@ -60,7 +62,14 @@ class Evaluations:
         begin = -(-start_ms // step_ms) * step_ms
         if begin > end_ms:
             raise DataError("the series is shorter than one evaluation interval: there is nothing to evaluate")
-        return cls(begin, step_ms, (end_ms - begin) // step_ms + 1)
+        count = (end_ms - begin) // step_ms + 1
+        if count > MOST_EVALUATIONS:
+            first, last = (np.datetime64(ms, "ms") for ms in (start_ms, end_ms))
+            raise DataError(
+                f"from {first}Z to {last}Z there are {count:,} evaluations, more than {MOST_EVALUATIONS:,}; is a time "
+                "mistyped? Else take a longer interval"
+            )
+        return cls(begin, step_ms, count)
 
     @property
     def instants_ms(self) -> Ints:
@@ -102,7 +111,14 @@ class CounterSeries:
     def cumulated(self) -> tuple[Floats, Floats]:
         """Return bad and total events (n,) since the first sample, resets undone, nothing extrapolated."""
         events, total = (_since_first(values) for values in (self.events, self.total))
-        return (total - events if self.form == "good" else events), total
+        return (np.maximum(total - events, 0.0) if self.form == "good" else events), total
+
+    @cached_property
+    def more_events_than_total(self) -> int:
+        """Between how many pairs of scrapes events rose more than the total, which cannot be."""
+        seen = np.isfinite(self.events) & np.isfinite(self.total)
+        events, total = (np.diff(_since_first(values[seen])) for values in (self.events, self.total))
+        return int((events > total).sum())
 
 
 @dataclass(frozen=True)

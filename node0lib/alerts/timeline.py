@@ -9,7 +9,7 @@ at the series' mean traffic (SRE Workbook, ch. 5: burn 14.4 for an hour is 2% of
 >>> minutes = np.arange(1, 721) * 60_000
 >>> bad = np.where((minutes > 7_200_000) & (minutes <= 9_000_000), 10.0, 0.0)
 >>> series = BucketSeries(minutes, bad, np.full(720, 10.0))
->>> shown = timelines(workbook_policy(), [series], Evaluations.within(*series.span, 60_000))
+>>> shown = replay(workbook_policy(), series)
 >>> [(f.start.isoformat(), f.end.isoformat()) for f in shown[0].firings]
 [('1970-01-01T02:01:00+00:00', '1970-01-01T02:35:00+00:00')]
 >>> round(shown[0].firings[0].budget_spent, 6)
@@ -66,9 +66,30 @@ class AlertTimeline:
         return sum((firing.end - firing.start for firing in self.firings), timedelta(0))
 
 
+def replay(
+    policy: AlertPolicy,
+    series: CounterSeries | BucketSeries | Sequence[CounterSeries],
+    *,
+    interval: timedelta = timedelta(minutes=1),
+    semantics: Semantics = 3,
+) -> tuple[AlertTimeline, ...]:
+    """Return the firing timeline of every alert of a policy, evaluated at multiples of ``interval``.
+
+    ``series`` is one series of good/total buckets, or scraped counters (several are summed), evaluated as Prometheus
+    ``semantics``.x does. Raises DataError for a series shorter than one interval.
+    """
+    many = (series,) if isinstance(series, CounterSeries | BucketSeries) else tuple(series)
+    spans = [one.span for one in many]
+    if not spans:
+        raise DataError("there is no series to replay")
+    begin, end = min(first for first, _ in spans), max(last for _, last in spans)
+    step_ms = interval // timedelta(milliseconds=1)
+    return timelines(policy, many, Evaluations.within(begin, end, step_ms), semantics)
+
+
 def timelines(
     policy: AlertPolicy,
-    series: Sequence[CounterSeries] | Sequence[BucketSeries],
+    series: Sequence[CounterSeries | BucketSeries],
     evaluations: Evaluations,
     semantics: Semantics = 3,
     function: Function = "rate",
@@ -112,7 +133,7 @@ def intervals(met: Bools, evaluations: Evaluations, spent: Floats) -> tuple[Firi
 
 
 def budget_spent(
-    policy: AlertPolicy, series: Sequence[CounterSeries] | Sequence[BucketSeries], instants_ms: Ints
+    policy: AlertPolicy, series: Sequence[CounterSeries | BucketSeries], instants_ms: Ints
 ) -> Floats:
     """Return the share of a period's budget spent in the period before each instant; NaN without any traffic."""
     period = round(policy.period.total_seconds() * 1000)

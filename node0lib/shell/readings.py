@@ -29,6 +29,7 @@ from node0lib.shell.records import read_result
 from node0lib.shell.tallies import SCALE_BITS, Tallies, Tally
 from node0lib.shell.workspace import Places
 from node0lib.simulate.streams import BOUNDS_S, Ints
+from node0lib.timespan import format_duration, parse_duration
 
 _REQUEST = ("POST", "/v1/tasks")
 _LATENCIES: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -142,7 +143,8 @@ def of_newest(known: Delivered, places: Places) -> Readings:
 
 def _of_result(result: CycleResult) -> Readings:
     windows = family("slo_burn_rate").labels["window"]
-    burn = {(s.name, window): s.burn.get(window) for s in result.statuses for window in windows}
+    names = {window: format_duration(parse_duration(window)) for window in windows}  # 24h is called 1d inside
+    burn = {(s.name, window): s.burn.get(name) for s in result.statuses for window, name in names.items()}
     left = {(s.name,): s.budget_left for s in result.statuses}
     return {
         "ihsan_compliance_score": {(): result.ihsan.value},

@@ -75,19 +75,29 @@ def parse_series(content: bytes, shown: str) -> SeriesFile:
     frame = pd.DataFrame({"time": _times_ms(table["time"], shown)})
     for name in pair:
         frame[name] = _numbers(table[name], name, shown)
-    frame["series"] = table["series"].cast(pa.string()).to_pandas() if "series" in table.column_names else ""
+    frame["series"] = _names(table, shown)
+    if frame.empty:
+        raise DataError(f"{shown}: has no rows below its line of column names")
     notes = [f"column {name} is ignored" for name in table.column_names if name not in ("time", "series", *pair)]
-    if not frame["time"].is_monotonic_increasing and frame["series"].nunique() == 1:
+    if not frame.groupby("series")["time"].is_monotonic_increasing.all():
         notes.append("rows were not in order of time; they were sorted")
     frame = frame.sort_values(["series", "time"], kind="stable")
     _no_repeats(frame, shown)
     try:
-        series, clamped = _counters(frame, pair, form) if kind == "counters" else _buckets(frame, pair, form)
+        series, told = _counters(frame, pair, form) if kind == "counters" else _buckets(frame, pair, form)
     except DataError as error:
         raise DataError(f"{shown}: {error}") from error
-    if clamped:
-        notes.append(f"in {clamped} rows there were more {form} events than total; they were clamped")
-    return SeriesFile(kind, series, len(frame), tuple(notes))  # type: ignore[arg-type]
+    return SeriesFile(kind, series, len(frame), (*notes, *told))  # type: ignore[arg-type]
+
+
+def _names(table: pa.Table, shown: str) -> pd.Series | str:
+    """Return which series each row belongs to; a row must not leave it open where others say so."""
+    if "series" not in table.column_names:
+        return ""
+    names: pd.Series = table["series"].cast(pa.string()).to_pandas()
+    if names.isna().any():
+        raise DataError(f"{shown}: row {int(names.isna().argmax()) + 1} names no series; every row needs one")
+    return names
 
 
 def _table(content: bytes, shown: str) -> pa.Table:
@@ -140,18 +150,23 @@ def _times_ms(column: pa.ChunkedArray, shown: str) -> Ints:
     try:
         moments = pd.to_datetime(text.to_pandas(), utc=True, format="ISO8601")
     except (ValueError, OverflowError) as error:
-        raise DataError(f"{shown}: a time cannot be read ({str(error)[:120]}); write 2026-11-24T12:00:00Z") from error
+        why = " ".join(str(error).split())[:120]
+        raise DataError(f"{shown}: a time cannot be read ({why}); write 2026-11-24T12:00:00Z") from error
     return np.asarray(moments.dt.as_unit("ms").astype(np.int64), np.int64)
 
 
 def _from_epoch(numbers: Floats, shown: str) -> Ints:
     if not np.isfinite(numbers).all() or (np.abs(numbers) > 1e15).any():
         raise DataError(f"{shown}: a time is no number of seconds since the epoch")
-    scale = 1.0 if numbers.size and numbers.max() >= _AS_MILLISECONDS else 1000.0
-    return np.round(numbers * scale).astype(np.int64)
+    large = np.abs(numbers) >= _AS_MILLISECONDS
+    if large.any() and not large.all():
+        raise DataError(f"{shown}: some times look like seconds and some like milliseconds since the epoch; use one")
+    return np.round(numbers * (1.0 if large.any() else 1000.0)).astype(np.int64)
 
 
 def _numbers(column: pa.ChunkedArray, name: str, shown: str) -> Floats:
+    if pa.types.is_boolean(column.type):
+        raise DataError(f"{shown}: column {name} holds true and false; it must hold numbers of events")
     try:
         return np.asarray(column.cast(pa.float64()).to_pandas(), np.float64)
     except pa.ArrowException as error:
@@ -167,22 +182,43 @@ def _no_repeats(frame: pd.DataFrame, shown: str) -> None:
         raise DataError(f"{shown}: two rows{of} at {np.datetime64(int(row['time']), 'ms')}Z; keep one")
 
 
-def _counters(frame: pd.DataFrame, pair: tuple[str, str], form: str) -> tuple[tuple[CounterSeries, ...], int]:
-    made = [
+def _counters(
+    frame: pd.DataFrame, pair: tuple[str, str], form: str
+) -> tuple[tuple[CounterSeries, ...], tuple[str, ...]]:
+    """Counters stay as they are, impossible or not: Prometheus would evaluate them so. But it is said."""
+    made = tuple(
         CounterSeries(*_arrays(part, pair), form="good" if form == "good" else "bad")
         for _, part in frame.groupby("series", sort=True)
-    ]
-    return tuple(made), 0
+    )
+    over = sum(one.more_events_than_total for one in made)
+    told = f"between {over} pairs of scrapes the {form} events rose more than the total; evaluated as Prometheus does"
+    return made, (told,) if over else ()
 
 
-def _buckets(frame: pd.DataFrame, pair: tuple[str, str], form: str) -> tuple[tuple[BucketSeries, ...], int]:
-    frame = frame[["time", *pair]].dropna()
-    if frame.empty:
+def _buckets(
+    frame: pd.DataFrame, pair: tuple[str, str], form: str
+) -> tuple[tuple[BucketSeries, ...], tuple[str, ...]]:
+    """Each row is clamped by itself, before series are summed: one series' excess must not hide another's failures."""
+    _no_negatives(frame, pair)
+    kept = frame[["time", *pair]].dropna()
+    if kept.empty:
         raise DataError("no row has both events and total")
-    times, events, total = _arrays(frame.groupby("time", sort=True)[list(pair)].sum().reset_index(), pair)
-    clamped = int((events > total).sum())
-    bad = np.maximum(total - events, 0.0) if form == "good" else events
-    return (BucketSeries(times, bad, total),), clamped
+    events, whole = pair
+    clamped = int((kept[events] > kept[whole]).sum())
+    kept = kept.assign(**{events: kept[[events, whole]].min(axis=1)})
+    times, summed, total = _arrays(kept.groupby("time", sort=True)[list(pair)].sum().reset_index(), pair)
+    bad = total - summed if form == "good" else summed
+    told = f"in {clamped} rows there were more {form} events than total; they were clamped"
+    return (BucketSeries(times, bad, total),), (told,) if clamped else ()
+
+
+def _no_negatives(frame: pd.DataFrame, pair: tuple[str, str]) -> None:
+    counts = frame[list(pair)].to_numpy(np.float64)
+    wrong = ((counts < 0) | np.isinf(counts)).any(axis=1)
+    if wrong.any():
+        row = frame.iloc[int(wrong.argmax())]
+        at = np.datetime64(int(row["time"]), "ms")
+        raise DataError(f"{row[pair[0]]:g} of {row[pair[1]]:g} at {at}Z: events are finite and never negative")
 
 
 def _arrays(frame: pd.DataFrame, pair: tuple[str, str]) -> tuple[Ints, Floats, Floats]:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from node0lib.alerts import kernel
 from node0lib.alerts.policy import AlertPolicy, BurnAlert, policy_of, workbook_policy
 from node0lib.alerts.replay import (
     BucketSeries,
@@ -391,3 +392,72 @@ def test_a_series_without_traffic_has_no_budget_to_spend(policy: str) -> None:
     buffer = io.BytesIO(_csv(frame))
     document = _document("--policy", policy, stdin=buffer.getvalue())
     assert all(alert["firing"] == [] for alert in document["alerts"])
+
+
+def test_each_series_is_clamped_before_they_are_summed() -> None:
+    """One series with more good events than requests does not hide another one's failures, and it is said."""
+    rows = ["time,series,good,total"]
+    rows += [f"2026-03-01T00:0{m}:00Z,{s},{good},1000" for m in range(3) for s, good in (("a", 1500), ("b", 500))]
+    read = parse_series("\n".join(rows).encode(), "s.csv")
+    (series,) = read.series
+    assert isinstance(series, BucketSeries)
+    assert series.bad.tolist() == [500.0] * 3 and series.total.tolist() == [2000.0] * 3
+    assert read.notes == ("in 3 rows there were more good events than total; they were clamped",)
+
+
+def test_counters_that_cannot_be_are_evaluated_as_they_are_and_told() -> None:
+    """Prometheus would not clamp them either; the budget spent is never negative."""
+    read = parse_series(
+        b"time,good_total,total_total\n2026-03-01T00:00:00Z,0,0\n2026-03-01T00:01:00Z,30,10\n", "s.csv"
+    )
+    assert "between 1 pairs of scrapes the good events rose more" in read.notes[0]
+    assert read.series[0].cumulated()[0].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"time,good_total,total_total\n", "has no rows"),
+        (b"time,bad,total\n0001-01-01T00:00:00Z,0,1\n2026-01-01T00:00:00Z,0,1\n", "is a time mistyped"),
+        (b"time,bad,total\n1772323200,0,1\n1772323260000,0,1\n", "some like milliseconds"),
+        (b"time,bad,total\n99999-01-01T00:00:00Z,0,1\n", "a time cannot be read"),
+    ],
+)
+def test_more_that_cannot_be_used(content: bytes, told: str) -> None:
+    """A table without rows, years apart by a slip of the pen, seconds mixed with milliseconds."""
+    done = CliRunner().invoke(main, ["alerts", "replay"], input=content)
+    assert done.exit_code == 1, done.output
+    assert told in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_row_without_a_series_is_refused(tmp_path: Path) -> None:
+    """Where there is a column series every row needs one: none is dropped in silence."""
+    frame = _outage(6).assign(series=["a", "a", None, None, "a", "a"])
+    frame.to_parquet(tmp_path / "s.parquet")
+    with pytest.raises(DataError, match="row 3 names no series"):
+        parse_series((tmp_path / "s.parquet").read_bytes(), "s.parquet")
+    flags = _outage(6).assign(bad=[True, False] * 3)
+    flags.to_parquet(tmp_path / "f.parquet")
+    with pytest.raises(DataError, match="true and false"):
+        parse_series((tmp_path / "f.parquet").read_bytes(), "f.parquet")
+
+
+def test_half_an_observation_is_none() -> None:
+    """Bad events of an unknown total are not infinitely many."""
+    ends = np.arange(1, 11) * MINUTE
+    total = np.where(np.arange(10) == 5, np.nan, 10.0)
+    series = BucketSeries(ends, np.where(np.arange(10) == 5, 3.0, 0.0), total)
+    assert not replay_buckets(workbook_policy(), series, Evaluations.within(*series.span, MINUTE)).any()
+
+
+def test_kernels_compile_where_nothing_can_be_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read-only installation without a writable cache compiles anew instead of failing."""
+    real = kernel.numba.njit
+
+    def refusing(*, cache: bool = False, **how: object) -> object:
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return real(**how)
+
+    monkeypatch.setattr(kernel.numba, "njit", refusing)
+    assert kernel.compiled(lambda values: values[0])(np.array([3.0])) == 3.0

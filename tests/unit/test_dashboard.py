@@ -241,7 +241,7 @@ def test_a_composite_is_the_weighted_mean_of_its_burn_rates() -> None:
 def test_an_slo_without_queries_is_shown_by_its_exported_burn_rate() -> None:
     """The SLI is 1 - budget x burn over the longest exported window that lies within the SLO's."""
     (slo,) = (slo for slo in of_kinds() if slo.name == 'said "so"')
-    expected = f'1 - {slo.budget!r} * max(slo_burn_rate{{slo_name="said \\"so\\"",window="1d",job=~"$job"}})'
+    expected = f'1 - {slo.budget!r} * max(slo_burn_rate{{slo_name="said \\"so\\"",window="24h",job=~"$job"}})'
     assert sli_of(slo).expr == expected
 
 
@@ -283,7 +283,7 @@ def test_burn_rates_have_the_alerts_thresholds() -> None:
     for called, window, factor, color in (
         ("1h", "1h", 14.4, "red"),
         ("6h", "6h", 6.0, "orange"),
-        ("24h", "1d", 3.0, "blue"),
+        ("24h", "24h", 3.0, "blue"),
     ):
         panel = found[f"Burn rate over {called}"]
         assert window in windows and f'window="{window}"' in panel["targets"][0]["expr"]

@@ -30,7 +30,7 @@ def test_public_names_are_sorted_and_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["SLOAwareOptimizer", "ChangeClass", "enhance_optimizer_with_slo_awareness", "Node0Error", "Span"]
+    "name", ["SLOAwareOptimizer", "ChangeClass", "enhance_optimizer_with_slo_awareness", "Node0Error", "Span", "replay"]
 )
 def test_the_documented_names_are_public(name: str) -> None:
     """What the first interface named is found at the front door, also by a star import."""
