@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import numpy as np
 from pydantic import BeforeValidator, Field, TypeAdapter
 
+from node0lib.alerts.replay import BucketSeries, CounterSeries
 from node0lib.errors import ConfigError, DataError, Node0Error
 from node0lib.shell.catalogue_file import checked, items, unique
 from node0lib.shell.mistakes import Mistakes, Source
@@ -28,7 +29,7 @@ from node0lib.shell.schema import Duration, Model, Share
 from node0lib.shell.series_file import read_series
 from node0lib.shell.yaml_lines import KeyPath, parse
 from node0lib.simulate.scenario import Fault, Floor, Scenario, Traffic
-from node0lib.timespan import parse_instant
+from node0lib.timespan import format_duration, parse_instant
 
 _T = TypeVar("_T")
 _EXAMPLE = "- {name: outage, onset: 10d, length: 20m, errors: 100%}"
@@ -53,7 +54,10 @@ Factor = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class TrafficModel(Model):
-    """``traffic:``; ``recorded`` names a CSV or Parquet file with time and total, which replaces the rest."""
+    """``traffic:``; ``recorded`` names a CSV or Parquet file with time and total, which replaces the rest.
+
+    Its rows lie a step apart; in a hole nobody comes.
+    """
 
     per_hour: float | None = Field(default=None, ge=0, le=1e12)
     daily_swing: Share = 0.0
@@ -132,7 +136,7 @@ def scenario_at(mistakes: Mistakes, source: Source, path: KeyPath, folder: Path)
     faults = list(_faults(mistakes, source, (*path, "faults")))
     if mistakes or whole is None or traffic is None or floor is None:
         return None
-    made = _made(mistakes, source, (*path, "traffic"), lambda: _traffic(traffic, folder))
+    made = _made(mistakes, source, (*path, "traffic"), lambda: traffic_of(traffic, whole.step, folder))
     if made is None:
         return None
     span = {name: value for name, value in whole.given().items() if name in ("length", "step", "start")}
@@ -145,24 +149,37 @@ _NEEDED = {"traffic": "{per_hour: 36000}", "errors": "{rate: 0.03%}"}
 
 
 def _faults(mistakes: Mistakes, source: Source, path: KeyPath) -> list[Fault]:
-    if not source.document.at(path):
+    written = source.document.at(path)
+    if not written or not isinstance(written, list):  # anything else has been told of already
         return []
     unique(mistakes, source, path, "name")
     models = [checked(mistakes, source, item, FaultModel) for item in items(mistakes, source, path, example=_EXAMPLE)]
     return [Fault(**model.model_dump()) for model in models if model]
 
 
-def _traffic(model: TrafficModel, folder: Path) -> Traffic:
+def traffic_of(model: TrafficModel, step: timedelta, folder: Path) -> Traffic:
+    """Return the traffic of a section; a recorded series lies relative to ``folder``, a step apart."""
     if (model.per_hour is None) == (model.recorded is None):
         raise ConfigError("traffic needs either per_hour or recorded (a CSV or Parquet file with time and total)")
-    shape = model.model_dump(exclude={"recorded", "per_hour"})
+    shape = model.model_dump(exclude={"recorded", "per_hour", "name"})
     if model.recorded is None:
         return Traffic(model.per_hour or 0.0, **shape)
     read = read_series(str(folder / model.recorded))
-    if read.kind != "buckets":
+    return Traffic(recorded=_laid_out(read.series[0], step // timedelta(milliseconds=1)))
+
+
+def _laid_out(series: CounterSeries | BucketSeries, step_ms: int) -> tuple[float, ...]:
+    """Return requests step by step; where nothing was recorded nobody comes. Raises ConfigError for other steps."""
+    if not isinstance(series, BucketSeries):
         raise ConfigError("recorded traffic must be buckets, with the columns time, total and good or bad")
-    totals = np.nan_to_num(np.asarray(read.series[0].total))
-    return Traffic(recorded=tuple(float(value) for value in totals))
+    places, beside = np.divmod(series.ends_ms - series.ends_ms[0], step_ms)
+    apart = int(np.diff(series.ends_ms).min()) if series.ends_ms.size > 1 else step_ms
+    if apart != step_ms or beside.any():
+        there, here = (format_duration(timedelta(milliseconds=ms)) for ms in (apart, step_ms))
+        raise ConfigError(f"recorded traffic lies {there} apart, the scenario's steps {here}; write step: {there}")
+    requests = np.zeros(int(places[-1]) + 1)
+    requests[places] = np.nan_to_num(series.total)
+    return tuple(float(value) for value in requests)
 
 
 def _made(mistakes: Mistakes, source: Source, path: KeyPath, make: Callable[[], _T]) -> _T | None:

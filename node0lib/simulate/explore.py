@@ -3,8 +3,9 @@
 A question is a policy, traffic, an error floor and one fault. The answer counts false pages over healthy months, finds
 out how soon the fault is paged in each of them, draws the detection curve over fault sizes, and says it in a sentence.
 
-Healthy months are drawn once for a traffic and a floor and kept (``Explorer``); a fault changes only its own minutes,
-so only the part of a month that its windows can see is evaluated again. Every number is of simulated months.
+Healthy months are drawn once for a traffic and a floor and kept (``Explorer``), as running sums; a fault changes only
+its own minutes, so only the part of a month that its windows can see is evaluated again, by the alerts that page.
+Every number is of simulated months.
 
 >>> from node0lib.alerts.policy import workbook_policy
 >>> asked = Question(workbook_policy(0.999), months=4)
@@ -18,7 +19,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import numpy as np
@@ -26,10 +27,19 @@ from numpy.typing import NDArray
 
 from node0lib.alerts.policy import AlertPolicy
 from node0lib.alerts.quality import Quality, QualityRules, judge, pooled
-from node0lib.alerts.replay import BucketSeries, Evaluations, RunningSums, in_order, replay_buckets, replay_sums
+from node0lib.alerts.replay import (
+    BucketSeries,
+    Evaluations,
+    RunningSums,
+    in_order,
+    replay_buckets,
+    replay_sums,
+    whole_buckets,
+)
 from node0lib.alerts.timeline import budget_spent
 from node0lib.errors import ConfigError
-from node0lib.simulate.months import PAGING, evaluations_of, series_of
+from node0lib.simulate.counts import failures
+from node0lib.simulate.months import PAGING, evaluations_of
 from node0lib.simulate.scenario import Floor, Plan, Scenario, Traffic, draw, plan
 from node0lib.sli.intervals import Estimate, median_interval, wilson
 from node0lib.slo.catalogue import Severity
@@ -38,7 +48,6 @@ from node0lib.timespan import format_duration
 _CURVE = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Fault sizes of the detection curve: the share of requests that fail."""
 _KEPT = 3
-_MILLISECOND = timedelta(milliseconds=1)
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -97,7 +106,7 @@ class Explorer:
 
     workers: int = 1
     rules: QualityRules = QualityRules()
-    _healthy: OrderedDict[tuple[object, ...], tuple[Plan, list[BucketSeries]]] = field(
+    _healthy: OrderedDict[tuple[object, ...], tuple[Plan, list[RunningSums]]] = field(
         default_factory=OrderedDict, repr=False
     )
 
@@ -105,14 +114,14 @@ class Explorer:
         """Return the answer; raises ConfigError for a fault that does not fit into the month."""
         expected, months = self._months(asked)
         fault = _Fault.of(asked, expected, self.rules)
-        healthy = [_pages(asked, expected, month, self.rules) for month in months]
+        evaluations = fault.evaluations
+        healthy = [_pages(fault.paging, month, evaluations, self.rules) for month in months]
         sizes = (asked.size, *_CURVE)
         found = [fault.told(month, n, sizes) for n, month in enumerate(months)]
         steps, spent = (np.array(column) for column in zip(*found, strict=True))
         times = steps * (expected.scenario.step / timedelta(seconds=1))
         curve = [(size, _median(times[:, k]), _seen(times[:, k])) for k, size in enumerate(sizes)]
         first = fault.on(months[0], fault.failing(months[0], 0, sizes)[0])
-        evaluations = evaluations_of(expected)
         return Answer(
             asked,
             pooled(healthy),
@@ -125,13 +134,14 @@ class Explorer:
             budget_spent(asked.policy, [first], evaluations.instants_ms),
         )
 
-    def _months(self, asked: Question) -> tuple[Plan, list[BucketSeries]]:
+    def _months(self, asked: Question) -> tuple[Plan, list[RunningSums]]:
         key = (asked.traffic, asked.floor, asked.months, asked.seed)
         if key not in self._healthy:
             expected = plan(Scenario(asked.traffic, asked.floor))
 
-            def drawn(k: int) -> BucketSeries:
-                return series_of(expected, draw(expected, seed=asked.seed, month=k))
+            def drawn(k: int) -> RunningSums:
+                month = draw(expected, seed=asked.seed, month=k)
+                return RunningSums.of(month.bad, month.total)
 
             self._healthy[key] = expected, list(in_order(drawn, range(asked.months), self.workers))
         self._healthy.move_to_end(key)
@@ -144,15 +154,18 @@ class Explorer:
 class _Fault:
     """The asked fault in the steps [first, end); its pages are looked for until ``stop``.
 
-    ``part`` are the steps [start, stop) that its alerts can see, None if that is more than whole buckets can say.
+    ``paging`` is the policy of the alerts that page. ``part`` are the steps [start, stop) that they can see, None if
+    that is more than whole buckets can say; ``back`` steps before the fault tell what an alert's ``for`` waits for.
     """
 
     asked: Question
+    paging: AlertPolicy | None
+    evaluations: Evaluations
     first: int
     end: int
     stop: int
-    step_ms: int
     part: tuple[int, int] | None
+    back: int
 
     @classmethod
     def of(cls, asked: Question, expected: Plan, rules: QualityRules) -> _Fault:
@@ -161,53 +174,63 @@ class _Fault:
         first, end = asked.onset // scenario.step, -(-(asked.onset + asked.length) // scenario.step)
         if not 0 <= first < end <= scenario.steps:
             raise ConfigError("the fault does not lie within the month; let it begin sooner or be shorter")
-        alerts, step_ms = asked.policy.alerts, scenario.step // _MILLISECOND
-        stop = min(scenario.steps, end + rules.grace // scenario.step)
-        lead = max(alert.long + alert.hold for alert in alerts) // scenario.step + 1
-        plain = all(a.scaling == "static" and not a.hold for a in alerts)
-        whole = plain and all(w // _MILLISECOND % step_ms == 0 for a in alerts for w in (a.long, a.short))
-        return cls(asked, first, end, stop, step_ms, (max(0, first - lead), stop) if whole else None)
+        alerts = tuple(alert for alert in asked.policy.alerts if alert.severity in asked.paging)
+        stop, evaluations = min(scenario.steps, end + rules.grace // scenario.step), evaluations_of(expected)
+        back = max((-(-alert.hold // scenario.step) for alert in alerts), default=0)
+        lead = max((alert.long // scenario.step for alert in alerts), default=0) + back + 1
+        start = max(0, first - lead)
+        paging = replace(asked.policy, alerts=alerts) if alerts else None
+        part = (start, stop) if paging and whole_buckets(paging, evaluations.step_ms) else None
+        return cls(asked, paging, evaluations, first, end, stop, part, min(back, first - start))
 
-    def failing(self, series: BucketSeries, number: int, sizes: Sequence[float]) -> Floats:
+    def failing(self, sums: RunningSums, number: int, sizes: Sequence[float]) -> Floats:
         """Return what fails more in each step of the fault, (sizes, steps); equal months and sizes fail equally."""
-        good = (series.total - series.bad)[self.first : self.end].astype(np.int64)
+        bad, total = (np.diff(one[self.first : self.end + 1]) for one in (sums.bad, sums.total))
         seed = np.random.SeedSequence(self.asked.seed, spawn_key=(number, 1))
         random = np.random.Generator(np.random.SFC64(seed))
-        return np.asarray(random.binomial(good, np.asarray(sizes)[:, None]), np.float64)
+        return failures(total - bad, np.asarray(sizes), random.standard_normal(bad.size))
 
-    def told(self, series: BucketSeries, number: int, sizes: Sequence[float]) -> tuple[list[float], float]:
+    def told(self, sums: RunningSums, number: int, sizes: Sequence[float]) -> tuple[list[float], float]:
         """Return the steps until the page for each size (+inf: none), and the budget spent at the first size's."""
-        more = self.failing(series, number, sizes)
-        if self.part is None:
-            firing = [self._whole_month(series, row) for row in more]
-        else:
-            start, stop = self.part
-            sums = series.sums.part(start, stop).with_more_bad(self.first - start, more)
-            policy, first, count = self.asked.policy, self.first - start, stop - self.first
-            each = (RunningSums(bad, sums.total) for bad in sums.bad)
-            firing = [_paging(self.asked, replay_sums(policy, one, self.step_ms, first, count)) for one in each]
+        more = self.failing(sums, number, sizes)
+        firing = self._paged(sums, more)
         steps = [float(row.argmax() + 1) if row.any() else math.inf for row in firing]
-        bad = series.bad[self.first : self.stop].copy()
+        bad = np.diff(sums.bad[self.first : self.stop + 1])
         bad[: more.shape[1]] += more[0]
-        return steps, self._spent(bad, steps[0], series)
+        return steps, self._spent(bad, steps[0], sums)
 
-    def on(self, series: BucketSeries, more: Floats) -> BucketSeries:
+    def _paged(self, sums: RunningSums, more: Floats) -> list[Bools]:
+        """Return for each row of ``more`` in which of the steps [first, stop) the fault is paged."""
+        if self.paging is None:
+            return [np.zeros(self.stop - self.first, np.bool_)] * len(more)
+        if self.part is None:
+            return [self._whole_month(self.paging, sums, row) for row in more]
+        start, stop = self.part
+        part = sums.part(start, stop).with_more_bad(self.first - start, more)
+        first, count = self.first - self.back - start, self.back + stop - self.first
+        each = (RunningSums(bad, part.total) for bad in part.bad)
+        found = (replay_sums(self.paging, one, self.evaluations.step_ms, first, count) for one in each)
+        return [_any(firing)[self.back :] for firing in found]
+
+    def on(self, sums: RunningSums, more: Floats) -> BucketSeries:
         """Return the month with the fault in it."""
-        bad = series.bad.copy()
-        bad[self.first : self.end] += more
-        return BucketSeries(series.ends_ms, bad, series.total)
+        series = _series(sums, self.evaluations)
+        series.bad[self.first : self.end] += more
+        return series
 
-    def _whole_month(self, series: BucketSeries, more: Floats) -> Bools:
+    def _whole_month(self, paging: AlertPolicy, sums: RunningSums, more: Floats) -> Bools:
         """Where an alert looks further back than a part of the month, all of it is replayed."""
-        evaluations = Evaluations(int(series.ends_ms[self.first]), self.step_ms, self.stop - self.first)
-        return _paging(self.asked, replay_buckets(self.asked.policy, self.on(series, more), evaluations))
+        series = self.on(sums, more)
+        begin = int(series.ends_ms[self.first - self.back])
+        evaluations = Evaluations(begin, self.evaluations.step_ms, self.back + self.stop - self.first)
+        return _any(replay_buckets(paging, series, evaluations))[self.back :]
 
-    def _spent(self, bad: Floats, steps: float, month: BucketSeries) -> float:
+    def _spent(self, bad: Floats, steps: float, sums: RunningSums) -> float:
         """The share of a period's budget that fails from the onset to the page."""
         if math.isinf(steps):
             return math.nan
-        length = month.total.size * timedelta(milliseconds=self.step_ms)
-        allowance = self.asked.policy.budget * float(month.total.sum()) * (self.asked.policy.period / length)
+        length = (sums.total.size - 1) * timedelta(milliseconds=self.evaluations.step_ms)
+        allowance = self.asked.policy.budget * float(sums.total[-1]) * (self.asked.policy.period / length)
         return float(bad[: int(steps)].sum()) / allowance if allowance else math.nan
 
 
@@ -250,12 +273,22 @@ def _seen(times: Floats) -> float:
     return float(np.isfinite(times).mean())
 
 
-def _pages(asked: Question, expected: Plan, month: BucketSeries, rules: QualityRules) -> Quality:
-    evaluations = evaluations_of(expected)
-    firing = replay_buckets(asked.policy, month, evaluations)
-    return judge(_paging(asked, firing), [], rules, evaluations.step_ms)
+def _pages(paging: AlertPolicy | None, sums: RunningSums, evaluations: Evaluations, rules: QualityRules) -> Quality:
+    """Return the quality of the pages of a healthy month."""
+    if paging is None:
+        firing = np.zeros((1, evaluations.count), np.bool_)
+    elif whole_buckets(paging, evaluations.step_ms):
+        firing = replay_sums(paging, sums, evaluations.step_ms, 0, evaluations.count)
+    else:
+        firing = replay_buckets(paging, _series(sums, evaluations), evaluations)
+    return judge(_any(firing), [], rules, evaluations.step_ms)
 
 
-def _paging(asked: Question, firing: Bools) -> Bools:
-    rows = [alert.severity in asked.paging for alert in asked.policy.alerts]
-    return np.asarray(firing[rows].any(axis=0))
+def _series(sums: RunningSums, evaluations: Evaluations) -> BucketSeries:
+    """Return the month's events of each step, from its sums; what was not observed has none."""
+    return BucketSeries(evaluations.instants_ms, np.diff(sums.bad), np.diff(sums.total))
+
+
+def _any(firing: Bools) -> Bools:
+    """Whether any of the alerts (alerts, n) fires."""
+    return np.asarray(firing.any(axis=0))

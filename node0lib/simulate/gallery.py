@@ -33,6 +33,20 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
 }
 """Each entry's faults; the last two spend budget that no ratio of counted requests can see."""
 
+WHAT: dict[str, str] = {
+    "full outage": "every request fails for 20 minutes",
+    "partial outage": "a tenth of the requests fails for 40 minutes",
+    "slow burn": "0.5% fail for two days: no hour looks bad",
+    "flapping": "a fifth fails for 10 of every 20 minutes, three hours long",
+    "ramp": "errors rise steadily to 10% over three hours",
+    "regional": "in a region with a fifth of the traffic 60% fail for 90 minutes",
+    "retry storm": "30% fail and clients triple the traffic, for 30 minutes",
+    "low-traffic night": "5% fail for an hour in which hardly anybody comes: little budget is spent",
+    "silent traffic loss": "for an hour no request arrives: no ratio of requests can see that",
+    "telemetry gap": "every request fails for an hour in which nobody counts: no ratio can see that either",
+}
+"""What happens, in words."""
+
 
 def gallery(usual: Scenario = USUAL) -> dict[str, Scenario]:
     """Return a scenario for each kind of fault, all in the same usual month."""

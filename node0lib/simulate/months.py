@@ -15,6 +15,7 @@ alert is judged by itself too.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 
 import numpy as np
 
@@ -71,9 +72,12 @@ def judged(
     series, evaluations = series_of(expected, month), evaluations_of(expected)
     step = evaluations.step_ms
     found: dict[str, dict[str, Quality]] = {}
+    spendings: dict[tuple[float, timedelta], np.ndarray] = {}
     for name, policy in policies.items():
         firing = replay_buckets(policy, series, evaluations)
-        spent = budget_spent(policy, [series], evaluations.instants_ms)
+        if (promised := (policy.objective, policy.period)) not in spendings:
+            spendings[promised] = budget_spent(policy, [series], series.ends_ms)
+        spent = spendings[promised]
         events = events_of(expected, spent)
         pages = np.array([alert.severity in paging for alert in policy.alerts])
         found[name] = {PAGE: judge(firing[pages].any(axis=0), events, rules, step, spent)}

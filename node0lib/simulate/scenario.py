@@ -8,7 +8,8 @@ of cos() changes nothing.
   independent Poisson counts, bad and good, which is the same thing (thinning of a Poisson process).
 - The floor's error rate may wander: a gamma factor of mean 1 and coefficient of variation ``dispersion``, constant for
   ``correlation``, makes failures negative binomial and clustered. An iid floor flatters every alert.
-- A fault adds failures to a share of the traffic, changes the traffic, or takes the telemetry away (NaN).
+- A fault adds failures to a share of the traffic, changes the traffic, or takes the telemetry away (NaN). Of two that
+  overlap, one may hit what the other spares.
 
 >>> hour = timedelta(hours=1)
 >>> fault = Fault("outage", onset=2 * hour, length=hour / 6, errors=1.0)
@@ -25,19 +26,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from node0lib.errors import ConfigError, DataError
+from node0lib.simulate.counts import Expected, rounded, split
 from node0lib.timespan import ensure_utc, format_duration
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Shape = Literal["step", "ramp", "flapping"]
-_GRID = 2.0**24
-_LARGE = 256.0
 _NOTHING = timedelta(0)
 _MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -151,6 +152,17 @@ class Plan:
     extra: Floats
     observed: Bools
 
+    @property
+    def is_steady(self) -> bool:
+        """Whether all months expect the same: no bursts, and a floor that does not wander."""
+        floor = self.scenario.floor
+        return not self.scenario.traffic.bursts and not (floor.dispersion and floor.rate)
+
+    @cached_property
+    def steady(self) -> tuple[Expected, Expected]:
+        """The bad and the good events that a month without bursts expects, at the mean rate."""
+        return _expecting(self, self.requests, np.array([self.floor]), self.requests.size, 0)
+
 
 @dataclass(frozen=True)
 class Month:
@@ -169,20 +181,16 @@ def plan(scenario: Scenario) -> Plan:
         extra_free[rows] *= 1.0 - fault.share * fault.errors * _shape(fault, scenario, rows)
         requests[rows] *= fault.traffic
         observed[rows] &= fault.telemetry
-    return Plan(scenario, _rounded(requests), scenario.floor.rate, _rounded(1.0 - extra_free), observed)
+    return Plan(scenario, rounded(requests), scenario.floor.rate, rounded(1.0 - extra_free), observed)
 
 
 def draw(expected: Plan, *, seed: int, month: int) -> Month:
     """Return month ``month`` of the scenario; equal seeds and months give equal counts."""
     random = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(month,))))
-    requests = expected.requests
-    if expected.scenario.traffic.bursts:
-        requests = _with_bursts(requests, expected.scenario, random)
-    rate = _floor(expected, random)
-    rate = rate + expected.extra - rate * expected.extra
-    failing = _rounded(requests * rate)
-    bad = _counts(failing, random)
-    total = bad + _counts(np.maximum(requests - failing, 0.0), random)
+    failing, going_well = expected.steady if expected.is_steady else _wandering(expected, random)
+    bad = failing.draw(random)
+    total = going_well.draw(random)
+    total += bad
     if not expected.observed.all():
         bad[~expected.observed] = np.nan
         total[~expected.observed] = np.nan
@@ -219,7 +227,7 @@ def _shape(fault: Fault, scenario: Scenario, rows: slice) -> Floats:
         return np.asarray((along + 1.0) / along.size)
     if fault.shape == "flapping":
         half = max(1, (fault.period // scenario.step) // 2)
-        return ((along // half) % 2 == 0).astype(np.float64)
+        return np.asarray((along // half) % 2 == 0, np.float64)
     return np.ones(along.size)
 
 
@@ -232,34 +240,25 @@ def _with_bursts(requests: Floats, scenario: Scenario, random: np.random.Generat
     return burst
 
 
-def _floor(expected: Plan, random: np.random.Generator) -> Floats | float:
-    floor = expected.scenario.floor
-    if not floor.dispersion or not floor.rate:
-        return floor.rate
-    per = max(1, floor.correlation // expected.scenario.step)
-    n, variance = expected.requests.size, floor.dispersion**2
-    factors = random.gamma(1.0 / variance, variance, -(-n // per) + 1)
-    phase = int(random.integers(per))
-    return np.asarray(np.minimum(1.0, floor.rate * np.repeat(factors, per)[phase : phase + n]))
+def _wandering(expected: Plan, random: np.random.Generator) -> tuple[Expected, Expected]:
+    """What this month expects: its own bursts, and its own wandering floor."""
+    scenario, requests = expected.scenario, expected.requests
+    if scenario.traffic.bursts:
+        requests = _with_bursts(requests, scenario, random)
+    if not scenario.floor.dispersion or not scenario.floor.rate:
+        return _expecting(expected, requests, np.array([scenario.floor.rate]), requests.size, 0)
+    per = max(1, scenario.floor.correlation // scenario.step)
+    variance = scenario.floor.dispersion**2
+    factors = random.gamma(1.0 / variance, variance, -(-requests.size // per) + 1)
+    rates = np.minimum(1.0, scenario.floor.rate * factors)
+    return _expecting(expected, requests, rates, per, int(random.integers(per)))
 
 
-def _counts(expected: Floats, random: np.random.Generator) -> Floats:
-    """Return Poisson counts; large ones from the normal's quantile corrected for skewness, four times as fast.
-
-    Cornish-Fisher: mean + sd z + (z^2 - 1) / 6, rounded, is off by less than a fiftieth of a count from 256 on.
-    """
-    large = expected >= _LARGE
-    if not large.any():
-        return random.poisson(expected).astype(np.float64)
-    z = random.standard_normal(expected.size)
-    counts = np.rint(expected + np.sqrt(expected) * z + (z * z - 1.0) / 6.0)
-    if not large.all():
-        counts[~large] = random.poisson(expected[~large])
-    return np.asarray(counts)
-
-
-def _rounded(values: Floats) -> Floats:
-    return np.asarray(np.rint(values * _GRID) / _GRID)
+def _expecting(expected: Plan, requests: Floats, rates: Floats, per: int, phase: int) -> tuple[Expected, Expected]:
+    """The bad and the good events of each step; ``rates`` hold for ``per`` steps each, the first for ``phase`` less."""
+    failing, well = np.empty(requests.size), np.empty(requests.size)
+    split(requests, rates, per, phase, expected.extra, failing, well)
+    return Expected(failing), Expected(well)
 
 
 def stacked(months: Sequence[Month]) -> tuple[Floats, Floats]:

@@ -27,19 +27,24 @@ from node0lib.views.display import Display
 from node0lib.views.figures import BLUE, INK, MUTED, ORANGE, RED, SMALL, Figure, picture, rows
 from node0lib.views.tables import Column, table
 
-_COLORS = {"critical": RED, "warning": ORANGE, "info": BLUE}
+COLORS = {"critical": RED, "warning": ORANGE, "info": BLUE}
 _EDGE_S = 7 * 86_400.0
 """What takes longer is drawn at the edge."""
+
+
+def around(found: Answer) -> tuple[slice, int]:
+    """Return the steps of the first month to be shown, from well before the fault to well after it, and its onset."""
+    asked = found.question
+    step = timedelta(milliseconds=found.first.step_ms or 60_000)
+    onset, length = asked.onset // step, asked.length // step
+    before, after = max(60, length // 2), max(240, 2 * length)
+    return slice(max(0, onset - before), min(found.first.ends_ms.size, onset + length + after)), onset
 
 
 def answer(found: Answer) -> Figure:
     """Draw the asked fault in the first simulated month, with the alerts that fire on it and the budget it spends."""
     asked = found.question
-    step = found.first.step_ms or 60_000
-    onset = asked.onset // timedelta(milliseconds=step)
-    length = asked.length // timedelta(milliseconds=step)
-    before, after = max(60, length // 2), max(240, 2 * length)
-    rows_ = slice(max(0, onset - before), min(found.first.ends_ms.size, onset + length + after))
+    rows_, onset = around(found)
     told = f"a failure of {words.percent(asked.size)} for {format_duration(asked.length)}, simulated"
     return firing_timeline(asked.policy, found.first, found.firing, found.spent, rows_, onset, told)
 
@@ -52,7 +57,7 @@ def firing_timeline(
     ``firing`` (alerts, n) and ``spent`` (n,) belong to the steps of the series; ``told`` says what is shown.
     """
     minutes = (np.arange(rows_.start, rows_.stop) + 1 - onset) * (series.step_ms or 60_000) / 60_000
-    ratio = _ratio(series.bad[rows_], series.total[rows_], 5)
+    ratio = error_ratio(series.bad[rows_], series.total[rows_], 5)
     left = 1.0 - (spent[rows_] - spent[rows_][0])
     shown = firing[:, rows_]
 
@@ -63,12 +68,13 @@ def firing_timeline(
         middle.set_ylabel("budget left, %", fontsize=SMALL)
         rows(bottom, [alert.name for alert in policy.alerts])
         for row, (alert, fires) in enumerate(zip(policy.alerts, shown, strict=True)):
-            bottom.broken_barh(_bars(minutes, fires), (row - 0.3, 0.6), color=_COLORS[alert.severity])
+            bottom.broken_barh(bars(minutes, fires), (row - 0.3, 0.6), color=COLORS[alert.severity])
         bottom.set_xlabel("minutes since the fault began", fontsize=SMALL)
         for axes in (top, middle, bottom):
             axes.axvline(0, color=INK, linewidth=0.8, linestyle=(0, (2, 2)))
 
-    spoken = "; ".join(_fires(alert.name, minutes, fires) for alert, fires in zip(policy.alerts, shown, strict=True))
+    told_alerts = zip(policy.alerts, shown, strict=True)
+    spoken = "; ".join(fires_when(alert.name, minutes, fires) for alert, fires in told_alerts)
     title = f"{told[:1].upper()}{told[1:]}"
     alt = f"{title}. {spoken}. Budget spent in the picture: {words.percent(float(1 - left[-1]))}."
     caption = f"{title}: error ratio over 5 minutes with the alerts' thresholds, budget left, firing alerts."
@@ -78,13 +84,13 @@ def firing_timeline(
 def _ratios(axes: Axes, minutes: Floats, ratio: Floats, policy: AlertPolicy) -> None:
     axes.plot(minutes, np.maximum(ratio, 1e-5) * 100, color=INK, linewidth=1.2)
     for alert in policy.alerts:
-        axes.axhline(policy.threshold(alert) * 100, color=_COLORS[alert.severity], linewidth=1, linestyle=(0, (4, 3)))
+        axes.axhline(policy.threshold(alert) * 100, color=COLORS[alert.severity], linewidth=1, linestyle=(0, (4, 3)))
     axes.set_yscale("log")
     axes.set_ylabel("errors, %", fontsize=SMALL)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
-def _ratio(bad: Floats, total: Floats, steps: int) -> Floats:
+def error_ratio(bad: Floats, total: Floats, steps: int) -> Floats:
     """Error ratio over the last few steps; NaN without traffic."""
     kernel = np.ones(steps)
     events = np.convolve(np.nan_to_num(total), kernel)[: total.size]
@@ -92,19 +98,21 @@ def _ratio(bad: Floats, total: Floats, steps: int) -> Floats:
     return np.asarray(np.divide(failed, events, out=np.full(bad.size, np.nan), where=events > 0))
 
 
-def _bars(minutes: Floats, fires: Bools) -> list[tuple[float, float]]:
+def bars(minutes: Floats, fires: Bools) -> list[tuple[float, float]]:
+    """Return begin and length, in minutes, of each time that an alert fires."""
     edges = np.diff(np.concatenate(([0], fires.astype(np.int8), [0])))
     starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
     step = float(minutes[1] - minutes[0]) if minutes.size > 1 else 1.0
     return [(float(minutes[start]), (end - start) * step) for start, end in zip(starts, ends, strict=True)]
 
 
-def _fires(name: str, minutes: Floats, fires: Bools) -> str:
-    bars = _bars(minutes, fires)
-    if not bars:
+def fires_when(name: str, minutes: Floats, fires: Bools) -> str:
+    """Say when an alert fires, the first three times."""
+    times = bars(minutes, fires)
+    if not times:
         return f"{name} does not fire"
-    spans = ", ".join(f"{start:g} to {start + length:g}" for start, length in bars[:3])
-    more = f" and {len(bars) - 3} times more" if len(bars) > 3 else ""
+    spans = ", ".join(f"{start:g} to {start + length:g}" for start, length in times[:3])
+    more = f" and {len(times) - 3} times more" if len(times) > 3 else ""
     return f"{name} fires from minute {spans}{more}"
 
 
@@ -139,7 +147,7 @@ def detection_curve(
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda value, _: f"{value:g}")
 
-    told = ", ".join(f"{words.percent(size)} of requests {_when(time)}" for size, time, _ in curve)
+    told = ", ".join(f"{words.percent(size)} of requests {when(time)}" for size, time, _ in curve)
     alt = f"Detection time by size of the fault, {simulated}: {told}."
     caption = f"Median time until the page, {simulated}; crosses: missed more often than found; lines: closed form."
     return picture(draw, height=3.0, alt=alt, caption=caption)
@@ -150,10 +158,11 @@ def _closed_forms(axes: Axes, policy: AlertPolicy, sizes: Floats) -> None:
         reach = sizes[sizes > policy.threshold(alert)]
         if reach.size:
             minutes = policy.threshold(alert) * (alert.long / timedelta(minutes=1)) / reach
-            axes.plot(reach * 100, minutes, color=_COLORS[alert.severity], linewidth=0.9, alpha=0.8)
+            axes.plot(reach * 100, minutes, color=COLORS[alert.severity], linewidth=0.9, alpha=0.8)
 
 
-def _when(seconds: float) -> str:
+def when(seconds: float) -> str:
+    """Say how soon something is paged; +inf is never."""
     if math.isinf(seconds):
         return "never"
     return f"after {seconds / 60:.3g} min"
@@ -180,34 +189,48 @@ def qualities(found: Mapping[str, Quality], caption: str) -> Display:
 def _cells(quality: Quality) -> tuple[str, ...]:
     return (
         f"{quality.pages}",
-        _estimate(quality.false_pages, _amount),
-        _estimate(quality.recall, _whole),
-        _estimate(quality.precision, _whole),
-        _estimate(quality.detection, _duration),
-        _estimate(quality.reset, _duration),
-        _estimate(quality.spent_at_detection, words.percent),
+        estimated(quality.false_pages, amount),
+        estimated(quality.recall, _whole),
+        estimated(quality.precision, _whole),
+        estimated(quality.detection, lasting),
+        estimated(quality.reset, lasting),
+        estimated(quality.spent_at_detection, words.percent),
         f"{quality.flaps}",
     )
 
 
-def _amount(value: float) -> str:
-    return f"{value:.2g}"
+def amount(value: float) -> str:
+    """How many a month, with two figures or all."""
+    return f"{value:.2g}" if value < 100 else f"{value:.0f}"
 
 
 def _whole(share: float) -> str:
     return words.percent(share, 0)
 
 
-def _duration(seconds: float) -> str:
+def lasting(seconds: float) -> str:
+    """How long something took, in seconds, minutes, hours or days; +inf was missed."""
     if math.isinf(seconds):
         return "missed"
+    if seconds < 59.5:
+        return f"{seconds:.3g} s"
+    if seconds >= 14 * 86_400:
+        return f"{seconds / 86_400:.3g} d"
     return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
 
 
-def _estimate(estimate: Estimate | None, told: Callable[[float], str]) -> str:
-    """Value and interval; a dash if nothing was counted, a question mark for an end that the sample cannot give."""
+def estimated(estimate: Estimate | None, told: Callable[[float], str]) -> str:
+    """Value and interval; a dash if nothing was counted, a question mark for an end that the sample cannot give.
+
+    A unit that all three share is written once: 8 min (7 to 8).
+    """
     if estimate is None:
         return "-"
     low, high = ("?" if end is None else told(end) for end in (estimate.low, estimate.high))
     value = told(estimate.value)
-    return value if low == high == value else f"{value} ({low} to {high})"
+    if low == high == value or (math.isinf(estimate.value) and low == "?"):
+        return value
+    unit = value.lstrip("0123456789.")
+    if unit != value and all(end == "?" or end.endswith(unit) for end in (low, high)):
+        low, high = low.removesuffix(unit), high.removesuffix(unit)
+    return f"{value} ({low} to {high})"

@@ -74,19 +74,27 @@ class Figure(Display):
     """A picture in HTML (``html``) and its alternative text (``text``)."""
 
 
-def picture(draw: Callable[[Page], None], *, height: float, alt: str, caption: str) -> Figure:
-    """Draw on a fresh page of ``height`` inches and return it as a figure; same input, same bytes."""
+def image(draw: Callable[[Page], None], *, height: float, alt: str, width: float = _WIDTH) -> str:
+    """Draw on a fresh page, in inches, and return it as an ``img`` element; same input, same bytes."""
     target = io.BytesIO()
     with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
-        page = Page(figsize=(_WIDTH, height), layout="constrained")
+        page = Page(figsize=(width, height), layout="constrained")
         draw(page)
         page.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
     source = base64.b64encode(target.getvalue()).decode("ascii")
-    html = (
-        f'<figure class="n0-figure"><img alt="{escape(alt)}" src="data:image/svg+xml;base64,{source}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
-    return Figure(html, alt)
+    return f'<img alt="{escape(alt)}" src="data:image/svg+xml;base64,{source}">'
+
+
+def picture(draw: Callable[[Page], None], *, height: float, alt: str, caption: str) -> Figure:
+    """Draw on a fresh page of ``height`` inches and return it as a figure; same input, same bytes."""
+    shown = image(draw, height=height, alt=alt)
+    return Figure(f'<figure class="n0-figure">{shown}<figcaption>{escape(caption)}</figcaption></figure>', alt)
+
+
+def multiples(images: Sequence[str], *, alt: str, caption: str) -> Figure:
+    """Return several images (``image``) as one figure: side by side where there is room, else below one another."""
+    shown = " ".join(images)
+    return Figure(f'<figure class="n0-figure">{shown}<figcaption>{escape(caption)}</figcaption></figure>', alt)
 
 
 def rows(axes: Axes, names: Sequence[str]) -> None:
