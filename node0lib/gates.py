@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from node0lib.alerts.policy import fires
 from node0lib.slo.budget import SloStatus
 from node0lib.slo.catalogue import Alerting, AlertPair, Catalogue
 from node0lib.timespan import format_duration, format_instant
@@ -73,8 +74,8 @@ class Incident:
 def firing(statuses: Iterable[SloStatus], alerting: Alerting) -> tuple[Alert, ...]:
     """Return the alerts that fire now, for the SLOs whose window is at least the alerting period.
 
-    Strict comparisons on unrounded burns; ``min_bad`` bad events must lie in the long window. A gate looks at one
-    instant and has no memory: it takes no notice of ``for``, and so closes at least as soon as the alert fires.
+    The condition is the replay's own (``alerts.policy.fires``), on unrounded ratios, ``min_bad`` included. A gate looks
+    at one instant and has no memory: it takes no notice of ``for``, and so closes at least as soon as the alert fires.
     """
     slos = [s for s in statuses if s.window >= alerting.period and s.kind != "invariant"]
     asked = [(s, pair) for s in slos for pair in alerting.pairs]
@@ -83,12 +84,15 @@ def firing(statuses: Iterable[SloStatus], alerting: Alerting) -> tuple[Alert, ..
 
 def _alert(slo: SloStatus, pair: AlertPair, alerting: Alerting) -> Alert | None:
     factor = pair.factor(alerting.period)
-    long_name = format_duration(pair.long)
-    long, short = slo.burn.get(long_name), slo.burn.get(format_duration(pair.short))
-    bad = slo.bad.get(long_name)
-    if long is None or short is None or bad is None or bad < alerting.guard(pair):
+    names = [format_duration(window) for window in (pair.short, pair.long)]
+    short, long = (slo.ratio.get(name) for name in names)
+    short_burn, long_burn = (slo.burn.get(name) for name in names)
+    bad = slo.bad.get(names[1])
+    if short is None or long is None or bad is None or short_burn is None or long_burn is None:
         return None
-    return Alert(slo.name, pair, factor, long, short) if min(long, short) > factor else None
+    if not fires(short, long, bad, factor * (1.0 - slo.objective), alerting.guard(pair)):
+        return None
+    return Alert(slo.name, pair, factor, long_burn, short_burn)
 
 
 def ask(

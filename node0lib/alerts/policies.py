@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from node0lib.alerts.policy import AlertPolicy, BurnAlert, workbook_policy
+from node0lib.errors import ConfigError
 from node0lib.slo.catalogue import Severity
 from node0lib.timespan import format_duration
 
@@ -45,6 +46,14 @@ def named_policies(objective: float, period: timedelta = _MONTH) -> dict[str, Al
         "dynamic": scaled,
     }
     return {name: AlertPolicy(objective, period, tuple(alerts)) for name, alerts in tables.items()}
+
+
+def policy_named(name: str, objective: float, period: timedelta = _MONTH) -> AlertPolicy:
+    """Return the policy of that name; raises ConfigError naming the known ones."""
+    known = named_policies(objective, period)
+    if name not in known:
+        raise ConfigError(f"there is no policy named {name!r}; known are {', '.join(known)}")
+    return known[name]
 
 
 def _single(name: str, window: timedelta, factor: float) -> BurnAlert:

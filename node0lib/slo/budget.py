@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -38,10 +38,10 @@ State = Literal["meeting", "at_risk", "breached", "no_data"]
 class SloStatus:
     """Where one SLO stands at an instant.
 
-    ``counts`` are the events of the SLO's own window; ``burn`` maps a window ("1h") to its burn rate and
-    ``bad`` to its bad events; None where nothing was observed. ``budget_left`` may be negative. ``problem`` says why
-    there is no data, if so. ``period`` is the calendar's, where the window is one; ``excluded`` how much of the own
-    window was maintenance.
+    ``counts`` are the events of the SLO's own window; ``burn`` maps a window ("1h") to its burn rate, ``ratio`` to its
+    error ratio and ``bad`` to its bad events; None where nothing was observed. ``budget_left`` may be negative.
+    ``problem`` says why there is no data, if so. ``period`` is the calendar's, where the window is one; ``excluded``
+    how much of the own window was maintenance.
     """
 
     name: str
@@ -56,6 +56,7 @@ class SloStatus:
     problem: str | None = None
     period: Period | None = None
     excluded: timedelta = timedelta(0)
+    ratio: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def sli(self) -> float | None:
@@ -157,6 +158,7 @@ def status(
         problem=_silence(own, recent) if state == "no_data" else None,
         period=None if at is None else slo.period(at),
         excluded=timedelta(0) if at is None else excluded_length(slo.span(at), maintenance),
+        ratio={format_duration(w): c.error_ratio for w, c in counts.items()},
     )
 
 

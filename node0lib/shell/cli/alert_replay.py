@@ -1,4 +1,4 @@
-"""``node0 alerts replay``: what would these alerts have done on this series?
+"""``node0 alerts replay``: what would these alerts have done on this series, or on the service's own history?
 
 >>> replay.name
 'replay'
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
+from click.core import ParameterSource
 from rich.table import Table
 
 from node0lib.alerts.policy import AlertPolicy, policy_of
@@ -23,35 +24,68 @@ if TYPE_CHECKING:  # the kernels take a moment to load; --help does not need the
     from node0lib.alerts.timeline import AlertTimeline
     from node0lib.shell.series_file import SeriesFile
 
+NAMED = "name:"
+"""What a policy of a known name begins with; anything else is a file."""
 _SHOWN = 12
 _EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 
 
 @click.command()
 @config_option
+@click.option("--from", "start", metavar="TIME", help="Replay the SLO's own history: ISO 8601 with offset, or -30d.")
+@click.option("--to", "end", metavar="TIME", help="Its end, likewise; default: now, or where the history ends.")
 @click.option(
     "--series",
     default="-",
     show_default=True,
     metavar="FILE",
-    help="CSV or Parquet; - reads standard input.",
+    help="Without --from: CSV or Parquet; - reads standard input.",
 )
-@click.option("--policy", type=click.Path(path_type=Path), help="YAML: objective, period, alerts. Default: see below.")
-@click.option("--slo", help="Take the objective of this SLO of the catalogue; without a policy file.")
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    metavar="FILE",
+    help="YAML: objective, period, alerts; or name:workbook, name:pyrra ... With --from repeatable, up to 19.",
+)
+@click.option("--slo", metavar="NAME", help="The SLO whose history is read; without --from: whose objective is taken.")
+@click.option("--labels", type=click.Path(path_type=Path), help="CSV of incidents: start, end, name. Default: node0's.")
+@click.option("--significant", default="1%", show_default=True, help="An incident counts that spends so much budget.")
+@click.option("--grace", default="30m", show_default=True, help="A page so long after an incident's end is true.")
+@click.option("--merge-gap", default="15m", show_default=True, help="Onsets closer than this are one page.")
+@click.option("--report", type=click.Path(path_type=Path), metavar="FILE.html", help="Write a report, too.")
+@click.option("--fresh", is_flag=True, help="Read anew what is in the cache.")
 @click.option("--semantics", type=click.Choice(["2", "3"]), default="3", show_default=True, help="Prometheus 2 or 3.")
 @click.option("--interval", default="1m", show_default=True, help="Evaluated at multiples of this.")
 @output_option
 def replay(
-    config: Path, series: str, policy: Path | None, slo: str | None, semantics: str, interval: str, output: str
+    config: Path,
+    start: str | None,
+    end: str | None,
+    series: str,
+    policies: tuple[str, ...],
+    slo: str | None,
+    semantics: str,
+    interval: str,
+    output: str,
+    **history: Any,
 ) -> None:
-    """Show when every alert of a policy fires on a series.
+    """Show when every alert of a policy fires on a series, or on history.
 
-    The series has the column time (ISO 8601 with zone, or seconds since the
-    epoch) and either good or bad with total: events of the interval that ends
-    at time; or the scraped counters good_total or bad_total with total_total,
-    a missing scrape being a missing row. A column series tells several apart;
-    they are summed. Counters are evaluated as Prometheus evaluates
-    sum(rate(bad[w])) / sum(rate(total[w])), minute for minute.
+    With --from, candidate policies are compared on the history of --slo, from
+    the configured telemetry (a server's is kept in data/cache). The
+    catalogue's own alerting comes first. Incidents are the labels: what would
+    have fired when, precision, recall, detection times, false pages a month,
+    with 95% intervals. What pages is critical or warning. Events are summed in
+    buckets of --interval, plain sums without extrapolation; a timeslice SLO is
+    replayed on its slices.
+
+    Without it, the series has the column time (ISO 8601 with zone, or seconds
+    since the epoch) and either good or bad with total: events of the interval
+    that ends at time; or the scraped counters good_total or bad_total with
+    total_total, a missing scrape being a missing row. A column series tells
+    several apart; they are summed. Counters are evaluated as Prometheus
+    evaluates sum(rate(bad[w])) / sum(rate(total[w])), minute for minute.
 
     Without --policy the alerting section of the configuration is replayed,
     with the objective of --slo (default: 0.999); where there is no
@@ -62,14 +96,44 @@ def replay(
     of the period's budget spent at each onset.
 
     Exit codes: 0 replayed, whether or not anything fires; 1 the series cannot
-    be used; 2 the command line or the policy is wrong.
+    be used, or there is no history; 2 the command line, a policy or the labels
+    are wrong.
     """
+    if start is not None or end is not None:
+        from node0lib.shell.cli.alert_past import replay_past
+
+        _exclude(("series", "semantics"), "is for a series from a file; --from replays history")
+        replay_past(config, start, end, slo, policies, interval, output, **history)
+        return
+    _exclude(tuple(history), "is for history: name its start with --from")
+    if len(policies) > 1:
+        raise ConfigError("--policy: a series is replayed through one policy; several are compared with --from")
+    _replay_series(config, series, policies, slo, semantics, interval, output)
+
+
+def _exclude(names: Sequence[str], why: str) -> None:
+    """Raise ConfigError for an option that was given and does not belong to this use."""
+    ctx = click.get_current_context()
+    given = [name for name in names if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given:
+        raise ConfigError(f"--{given[0].replace('_', '-')} {why}")
+
+
+def _replay_series(
+    config: Path,
+    series: str,
+    policies: Sequence[str],
+    slo: str | None,
+    semantics: str,
+    interval: str,
+    output: str,
+) -> None:
     from node0lib.alerts.replay import Evaluations
     from node0lib.alerts.timeline import timelines
     from node0lib.shell.series_file import read_series
 
     step = _interval(interval)
-    chosen, told = _policy(config, policy, slo)
+    chosen, told = _policy(config, policies[0] if policies else None, slo)
     read = read_series(series)
     version: Literal[2, 3] = 2 if semantics == "2" else 3
     try:
@@ -103,21 +167,25 @@ def _interval(text: str) -> timedelta:
         raise ConfigError(f"--interval: {error}") from error
 
 
-def _policy(config: Path, policy: Path | None, slo: str | None) -> tuple[AlertPolicy, str]:
+def _policy(config: Path, policy: str | None, slo: str | None) -> tuple[AlertPolicy, str]:
     """Return what is replayed, and where it comes from."""
+    from node0lib.alerts.policies import policy_named
     from node0lib.shell.alert_policy_file import read_alert_policy
     from node0lib.shell.config import load
     from node0lib.slo.catalogue import Catalogue
 
-    if policy is not None:
+    named = policy is not None and policy.startswith(NAMED)
+    if policy is not None and not named:
         if slo is not None:
             raise ConfigError("--slo and --policy exclude each other: a policy file has an objective of its own")
-        return read_alert_policy(policy), str(policy)
+        return read_alert_policy(Path(policy)), policy
     known = config.exists()
     if not known and slo is not None:
         raise ConfigError(f"--slo: there is no configuration {config}; name one with --config, or use --policy")
     catalogue = load(config).catalogue if known else Catalogue(())
     objective = catalogue.slo(slo).objective if slo is not None else 0.999
+    if policy is not None:
+        return policy_named(policy.removeprefix(NAMED), objective, catalogue.alerting.period), policy
     told = f"alerting of {config}" if known else "the defaults of alerting"
     return policy_of(objective, catalogue.alerting), told
 
