@@ -1,7 +1,7 @@
 """The command line: every verb of node0, one module each.
 
 >>> sorted(main.commands)
-['alerts', 'config', 'cycle', 'dashboard', 'evidence', 'metrics', 'replay', 'run', 'slo']
+['alerts', 'config', 'cycle', 'dashboard', 'evidence', 'lab', 'metrics', 'replay', 'run', 'slo']
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from node0lib.shell.cli.cycle import cycle
 from node0lib.shell.cli.dashboard import dashboard
 from node0lib.shell.cli.evidence import evidence
 from node0lib.shell.cli.frame import Verbs
+from node0lib.shell.cli.lab import lab
 from node0lib.shell.cli.metrics import metrics
 from node0lib.shell.cli.replay import replay
 from node0lib.shell.cli.run import run
@@ -35,5 +36,5 @@ def main() -> None:
     """
 
 
-for verb in (alerts, config, cycle, dashboard, evidence, metrics, replay, run, slo):
+for verb in (alerts, config, cycle, dashboard, evidence, lab, metrics, replay, run, slo):
     main.add_command(verb)
