@@ -82,7 +82,8 @@ def judged(
         pages = np.array([alert.severity in paging for alert in policy.alerts])
         found[name] = {PAGE: judge(firing[pages].any(axis=0), events, rules, step, spent)}
         for alert, row in zip(policy.alerts, firing, strict=True):
-            found[name][alert.name] = judge(row, events, rules, step, spent)
+            if alert.name != PAGE:  # an alert of that name is heard in the union only
+                found[name][alert.name] = judge(row, events, rules, step, spent)
     return found
 
 

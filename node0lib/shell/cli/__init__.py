@@ -1,7 +1,7 @@
 """The command line: every verb of node0, one module each.
 
 >>> sorted(main.commands)
-['alerts', 'config', 'cycle', 'dashboard', 'evidence', 'lab', 'metrics', 'replay', 'run', 'slo']
+['alerts', 'config', 'cycle', 'dashboard', 'evidence', 'lab', 'metrics', 'replay', 'run', 'simulate', 'slo']
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from node0lib.shell.cli.lab import lab
 from node0lib.shell.cli.metrics import metrics
 from node0lib.shell.cli.replay import replay
 from node0lib.shell.cli.run import run
+from node0lib.shell.cli.simulate import simulate
 from node0lib.shell.cli.slo import slo
 
 __all__ = ["main"]
@@ -36,5 +37,5 @@ def main() -> None:
     """
 
 
-for verb in (alerts, config, cycle, dashboard, evidence, lab, metrics, replay, run, slo):
+for verb in (alerts, config, cycle, dashboard, evidence, lab, metrics, replay, run, simulate, slo):
     main.add_command(verb)

@@ -63,7 +63,7 @@ class Verbs(click.Group):
         except Node0Error as error:
             _fail(ctx, str(error), exit_code_of(error))
         except KeyboardInterrupt:
-            _fail(ctx, "interrupted; the next cycle accounts for what was left", 130)
+            _fail(ctx, "interrupted; nothing is half-written, and the next run accounts for what was left", 130)
         except BrokenPipeError:
             # The reader went away (head, say): nothing to tell, and nobody to tell it to.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
