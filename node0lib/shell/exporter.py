@@ -39,7 +39,7 @@ from node0lib.shell.config import EmbeddedTelemetry, Settings
 from node0lib.shell.delivered import Delivered
 from node0lib.shell.readings import SERVICE, Buckets, Labelled, Readings, of_delivery, of_newest, of_service
 from node0lib.shell.tallies import ServiceTallies
-from node0lib.shell.workspace import Places, read_policy
+from node0lib.shell.workspace import Places, live_policy
 from node0lib.simulate.service import EmbeddedNode, minute_of
 
 __all__ = ["CONTENT_TYPES", "SETTLED", "Exporter", "Format", "as_json", "family", "metric", "render"]
@@ -68,6 +68,7 @@ class Exporter(Collector):
 
     def __init__(self, settings: Settings, places: Places, clock: Clock, *, own_only: bool = False) -> None:
         self._places, self._clock = places, clock
+        self._initial = settings.initial_policy
         self._lock = threading.Lock()
         self._tallies: ServiceTallies | None = None
         telemetry = settings.telemetry
@@ -95,7 +96,8 @@ class Exporter(Collector):
         if known.running is not None:
             end = min(end, minute_of(known.running))
         # After the memory was asked who runs: a policy that a cycle applies later is not seen.
-        return of_service(self._tallies.until(end, last, read_policy(self._places.policy)))
+        policy = live_policy(self._places, self._initial)
+        return of_service(self._tallies.until(end, last, policy))
 
 
 def render(exporter: Exporter, form: Format) -> bytes:

@@ -105,10 +105,12 @@ def _table(content: bytes, shown: str) -> pa.Table:
         raise DataError(f"{shown}: is empty; write a line of column names, such as time,bad,total, and rows below it")
     try:
         if content[:4] == b"PAR1":
-            return pq.read_table(io.BytesIO(content))
+            return pq.read_table(io.BytesIO(content), use_threads=False)
         types = {"time": pa.string(), "series": pa.string()}
         convert = pa_csv.ConvertOptions(column_types=types, null_values=["", "NaN", "nan", "null"])
-        return pa_csv.read_csv(io.BytesIO(content), convert_options=convert)
+        # One thread: Arrow's own may be at work still when an error ends the process, which then aborts.
+        read = pa_csv.ReadOptions(use_threads=False)
+        return pa_csv.read_csv(io.BytesIO(content), read_options=read, convert_options=convert)
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{shown}: is neither CSV nor Parquet that can be read ({reason})") from error
@@ -208,8 +210,11 @@ def _buckets(
     kept = kept.assign(**{events: kept[[events, whole]].min(axis=1)})
     times, summed, total = _arrays(kept.groupby("time", sort=True)[list(pair)].sum().reset_index(), pair)
     bad = total - summed if form == "good" else summed
-    told = f"in {clamped} rows there were more {form} events than total; they were clamped"
-    return (BucketSeries(times, bad, total),), (told,) if clamped else ()
+    told = (
+        (clamped, f"in {clamped} rows there were more {form} events than total; they were clamped"),
+        (len(frame) - len(kept), f"{len(frame) - len(kept)} rows lack {events} or {whole}; nobody observed them"),
+    )
+    return (BucketSeries(times, bad, total),), tuple(text for number, text in told if number)
 
 
 def _no_negatives(frame: pd.DataFrame, pair: tuple[str, str]) -> None:

@@ -141,6 +141,12 @@ def parse_policy(content: bytes, where: str) -> Policy:
     return check_policy(data, where)
 
 
+def live_policy(places: Places, initial: Policy) -> Policy:
+    """Return the live policy, or ``initial``, which a new installation starts from."""
+    content = live_bytes(places)
+    return parse_policy(content, places.shown(places.policy)) if content else initial
+
+
 def live_bytes(places: Places) -> bytes:
     """Return the bytes of the live policy, none if there is no file; raises RunError if it cannot be read."""
     try:

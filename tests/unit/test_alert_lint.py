@@ -16,6 +16,7 @@ from node0lib.alerts.findings import Finding, Subject
 from node0lib.alerts.lint import lint
 from node0lib.alerts.measured import Absent, Born, Bounds, Facts, Scrape, Traffic, Unknown, rolling, steady
 from node0lib.alerts.policy import AlertPolicy, BurnAlert, policy_of, workbook_policy
+from node0lib.shell.cli import main
 from node0lib.shell.cli.alert_lint import lint as command
 from node0lib.shell.cli.frame import Verbs
 from node0lib.shell.promhttp import ReadError
@@ -296,3 +297,15 @@ def test_the_catalogues_alerts_and_the_linters_are_the_same() -> None:
     names = [one.name for one in policy_of(0.999, Alerting()).alerts]
     ran = run("--config", str(ROOT / "configs" / "node0.yaml"), "--slo", "api_availability", "--output", "json")
     assert json.loads(ran.stdout)["checked"] == [{"slo": "api_availability", "alerts": names}]
+
+
+def test_strict_lets_what_could_not_be_checked_fail(tmp_path: Path) -> None:
+    """A server that is down leaves only notes; --strict makes them count, so that a pipeline notices."""
+    policy = tmp_path / "policy.yaml"
+    alert = "{name: page, severity: critical, long: 1h, short: 5m, factor: 14.4}"
+    policy.write_text(f"objective: 0.999\nalerts: [{alert}]\n", "utf-8")
+    plain = CliRunner().invoke(command, ["--policy", str(policy)])
+    strict = CliRunner().invoke(command, ["--policy", str(policy), "--strict"])
+    assert (plain.exit_code, strict.exit_code) == (0, 3)
+    wrong = CliRunner().invoke(main, ["alerts", "lint", "--policy", str(policy), "--requests-per-hour", "nan"])
+    assert wrong.exit_code == 2 and "is no number of requests" in wrong.stderr

@@ -461,3 +461,17 @@ def test_kernels_compile_where_nothing_can_be_cached(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(kernel.numba, "njit", refusing)
     assert kernel.compiled(lambda values: values[0])(np.array([3.0])) == 3.0
+
+
+def test_cells_that_are_empty_are_told(policy: str) -> None:
+    """Rows without events or total are gaps, and the output says how many there are."""
+    frame = _outage().astype({"bad": float})
+    frame.loc[100:108, "bad"] = np.nan
+    document = _document("--policy", policy, stdin=_csv(frame))
+    assert document["series"]["notes"] == ["9 rows lack bad or total; nobody observed them"]
+
+
+def test_negative_good_events_are_refused() -> None:
+    """They are no failures: the row is named."""
+    with pytest.raises(DataError, match="-500 of 100 at 2026-03-01T00:00:00.000Z"):
+        parse_series(b"time,good,total\n2026-03-01T00:00:00Z,-500,100\n", "s.csv")

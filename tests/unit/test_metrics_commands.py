@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
 
 from node0lib.prometheus_metrics import main
+from node0lib.shell.cli import main as node0
 from node0lib.shell.cli.metrics import metrics
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "node0.yaml")
@@ -57,3 +58,13 @@ def test_out_takes_json_too(config: str, tmp_path: Path) -> None:
     assert (ran.exit_code, ran.stdout) == (0, "")
     types = {family["type"] for family in json.loads(target.read_bytes())["families"]}
     assert types == {"counter", "gauge", "histogram"}
+
+
+def test_a_history_without_a_cycle_is_exported_under_the_first_policy(config: str) -> None:
+    """Looking at the SLOs makes the embedded node's past before any cycle has run: the metrics are those of it."""
+    looked = CliRunner().invoke(node0, ["slo", "status", "--config", config, "--output", "json"])
+    assert looked.exit_code == 0, looked.output
+    ran = CliRunner().invoke(metrics, ["export", "--config", config])
+    assert ran.exit_code == 0, ran.output
+    (total,) = (f for f in strict(ran.stdout) if f.name == "http_requests")
+    assert sum(sample.value for sample in total.samples if sample.name == "http_requests_total") > 0

@@ -219,7 +219,7 @@ def test_an_import_too_large_for_one_catalogue_is_told() -> None:
     head, slo = one[: one.index("  - name:")], one[one.index("  - name:") : one.index('  - name: "slo02"')]
     many = head + "".join(slo.replace('"slo1"', f'"slo{n}"') for n in range(MAX_VALUES // 9))
     ran = _run(import_, "-", "--output", "json", stdin=many.encode())
-    assert ran.exit_code == 0
+    assert ran.exit_code == 3
     assert "node0 cannot read this catalogue in one file" in json.loads(ran.stdout)["notes"][0]
 
 

@@ -95,7 +95,12 @@ def test_a_mistake_in_an_slo_is_told(slo: str, said: str) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["-" * 9000 + "a[$window]", "(" * 4900 + "a[$window]" + ")" * 4900, "- #\n" * 2400 + "a[$window]", "+".join("a" * 5000)],
+    [
+        "-" * 9000 + "a[$window]",
+        "(" * 4900 + "a[$window]" + ")" * 4900,
+        "- #\n" * 2400 + "a[$window]",
+        "+".join("a" * 5000),
+    ],
     ids=["signs", "brackets", "comments", "sums"],
 )
 def test_a_query_that_would_end_the_process_is_a_mistake(query: str) -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -36,6 +37,7 @@ FOUND = 3
 @click.option("--requests-per-hour", type=click.FloatRange(min=0), help="The traffic; default: it is measured.")
 @click.option("--scrape-interval", help="How far apart samples are, as 15s; default: it is measured.")
 @click.option("--look-back", default="7d", show_default=True, help="How far back telemetry is looked at.")
+@click.option("--strict", is_flag=True, help="What could not be checked counts as a warning.")
 @output_option
 def lint(
     config: Path,
@@ -44,6 +46,7 @@ def lint(
     requests_per_hour: float | None,
     scrape_interval: str | None,
     look_back: str,
+    strict: bool,
     output: str,
 ) -> None:
     """Find what is wrong with alerts before they ever fire.
@@ -64,11 +67,14 @@ def lint(
     traffic. Nothing is written.
 
     Exit codes: 0 neither errors nor warnings (notes do not count), 3 there
-    are some, 2 the command line or the configuration is wrong.
+    are some, or with --strict something could not be checked, 2 the command
+    line or the configuration is wrong.
     """
     from node0lib.alerts.lint import lint as findings_of
     from node0lib.shell.alert_facts import wanted
 
+    if requests_per_hour is not None and not math.isfinite(requests_per_hour):
+        raise ConfigError(f"--requests-per-hour: {requests_per_hour} is no number of requests; write for example 3600")
     interval = None if scrape_interval is None else _duration("--scrape-interval", scrape_interval)
     asked = wanted(requests_per_hour, interval, look_back=_duration("--look-back", look_back))
     now = SystemClock().now()
@@ -78,7 +84,7 @@ def lint(
         echo_json(_document(told, now, subjects, findings))
     else:
         _show(told, subjects, findings)
-    if any(finding.severity != "note" for finding in findings):
+    if any(finding.severity != "note" or (strict and finding.code == "not-checked") for finding in findings):
         click.get_current_context().exit(FOUND)
 
 

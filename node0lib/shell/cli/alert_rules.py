@@ -85,6 +85,10 @@ def rules(
     _write(files, notes, dialect, out, output)
 
 
+_OWN = {"alertname", "le", "long_window", "severity", "short_window", "slo", "window"}
+"""Labels that mean something to the rules of either dialect (Sloth's begin with sloth_)."""
+
+
 def _duration(text: str) -> timedelta:
     try:
         return parse_duration(text)
@@ -98,6 +102,12 @@ def _labels(given: Sequence[str]) -> dict[str, str]:
         key, equals, value = text.partition("=")
         if not (key and equals and value):
             raise ConfigError(f"--label: {text!r} is no label; write KEY=VALUE")
+        if key in _OWN:
+            raise ConfigError(f"--label: {key} is a label that the rules set themselves; choose another name")
+        if key in found:
+            raise ConfigError(f"--label: {key} is given twice; give it once")
+        if "{{" in value or "}}" in value:
+            raise ConfigError(f"--label: {value!r} holds a template; write plain text")
         found[key] = value
     return found
 
@@ -169,6 +179,12 @@ def _node0(
     from node0lib.shell.rule_sources import catalogue_of
 
     catalogue, source, notes = catalogue_of(file, config, period)
+    longest = max((pair.long for pair in catalogue.alerting.pairs), default=timedelta(0))
+    if period is not None and period <= longest:
+        raise ConfigError(
+            f"--period: a period of {format_duration(period)} is too short for alerts that look back "
+            f"{format_duration(longest)}; take a longer one, or shorten alerting.pairs"
+        )
     if period is not None:
         catalogue = replace(catalogue, alerting=replace(catalogue.alerting, period=period))
     emitted = rules_of(catalogue, version=_version(), labels=labels, title=_title("node0", source))

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import click
 
+from node0lib.alerts.event_queries import counted_at
 from node0lib.errors import ConfigError
 from node0lib.shell.catalogue_edit import Edit, added
 from node0lib.shell.cli.frame import config_option, echo_json, output_option
@@ -22,6 +24,7 @@ from node0lib.slo.catalogue import Catalogue
 from node0lib.slo.formats.account import Imported
 from node0lib.slo.formats.catalogue_text import document
 from node0lib.slo.formats.openslo_export import Exported, export_slo
+from node0lib.slo.objective import Objective
 from node0lib.timespan import parse_duration
 
 INCOMPLETE = 3
@@ -59,8 +62,9 @@ def import_(
     Limits: 32 MiB and 2,000,000 values a file, 20,000 SLOs in all.
 
     Exit codes: 0 every SLO was carried over, 3 some could not be (the account
-    says why; the others were), 2 a file is malformed and nothing was written,
-    1 a file could not be written.
+    says why; the others were) or the catalogue is larger than node0 reads in
+    one file, 2 a file is malformed and nothing was written, 1 a file could
+    not be written.
     """
     _consistent(out, force, add=add, dry_run=dry_run)
     read = read_specs(contents(files), _length(window))
@@ -71,7 +75,7 @@ def import_(
     _report(read, text, edit, output, shown=out is None and not add)
     if output == "text" and not dry_run:
         _write(edit, out, text)
-    ctx.exit(0 if read.complete else INCOMPLETE)
+    ctx.exit(0 if read.complete and not _sizes(text) else INCOMPLETE)
 
 
 @click.command()
@@ -94,7 +98,7 @@ def export(
     """
     _consistent(out, force, add=False, dry_run=False)
     catalogue = load(config).catalogue
-    found = [export_slo(slo, service) for slo in catalogue.slos]
+    found = [_told_bound(slo, export_slo(slo, service)) for slo in catalogue.slos]
     objects = [one.document for one in found if one.document is not None]
     text = dump_all(objects)
     left = _left_of(catalogue)
@@ -106,6 +110,17 @@ def export(
         if out is None:
             click.echo(text, nl=False)
     ctx.exit(0 if len(objects) == len(found) else INCOMPLETE)
+
+
+def _told_bound(slo: Objective, one: Exported) -> Exported:
+    """Say where a threshold is no bucket of the histogram, as far as node0 knows it: nothing would be counted there."""
+    if one.document is None or slo.threshold_s is None or "buckets" not in slo.queries:
+        return one
+    bound = counted_at(slo)
+    if bound == slo.threshold_s:
+        return one
+    why = f"there is no bucket at {slo.threshold_s:g} s (the next below is {bound:g}): the query as written finds none"
+    return replace(one, left=(*one.left, why))
 
 
 def _length(window: str | None) -> timedelta | None:

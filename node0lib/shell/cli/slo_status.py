@@ -33,7 +33,7 @@ import click
 
 from node0lib.cycle import statuses_of
 from node0lib.errors import ConfigError, DataError, RefusedError
-from node0lib.ports import Policy, Progress, SliSource
+from node0lib.ports import Progress, SliSource
 from node0lib.shell.cli.frame import config_option, console, echo_json, output_option, shown_progress
 from node0lib.shell.clocks import SystemClock
 from node0lib.shell.collect import read_counts
@@ -41,7 +41,7 @@ from node0lib.shell.config import PrometheusTelemetry, Settings, load
 from node0lib.shell.history import History
 from node0lib.shell.order import alone
 from node0lib.shell.state import State
-from node0lib.shell.workspace import Places, instant_of, live_bytes, parse_policy, source_of
+from node0lib.shell.workspace import Places, instant_of, live_policy, source_of
 from node0lib.simulate.service import EmbeddedNode
 from node0lib.slo.budget import HOUR, SloStatus
 from node0lib.slo.composite import CompositeStatus, composite_status
@@ -144,15 +144,10 @@ def _telemetry(
 def _extend(settings: Settings, places: Places, at: datetime, progress: Progress) -> None:
     """Make the minutes that have passed; a cycle that is running just now has made them itself."""
     try:
-        with alone(places), source_of(settings, places, _live(settings, places), at, progress):
+        with alone(places), source_of(settings, places, live_policy(places, settings.initial_policy), at, progress):
             pass
     except RefusedError:
         return
-
-
-def _live(settings: Settings, places: Places) -> Policy:
-    content = live_bytes(places)
-    return parse_policy(content, places.shown(places.policy)) if content else settings.initial_policy
 
 
 def _scores(settings: Settings, places: Places, at: datetime) -> tuple[float, ...]:
