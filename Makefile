@@ -24,6 +24,8 @@ proof: .venv/.run
 bench: .venv/.test
 	$(BIN)/python tests/benchmarks/cycle_time.py
 	$(BIN)/python tests/benchmarks/alert_replay.py
+	$(BIN)/python tests/benchmarks/burn_sweep.py
+	$(BIN)/python tests/benchmarks/explorer.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

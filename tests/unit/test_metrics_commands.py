@@ -64,7 +64,7 @@ def test_a_history_without_a_cycle_is_exported_under_the_first_policy(config: st
     """Looking at the SLOs makes the embedded node's past before any cycle has run: the metrics are those of it."""
     looked = CliRunner().invoke(node0, ["slo", "status", "--config", config, "--output", "json"])
     assert looked.exit_code == 0, looked.output
-    ran = CliRunner().invoke(metrics, ["export", "--config", config])
+    ran = CliRunner().invoke(metrics, ["export", "--format", "openmetrics", "--config", config])
     assert ran.exit_code == 0, ran.output
     (total,) = (f for f in strict(ran.stdout) if f.name == "http_requests")
     assert sum(sample.value for sample in total.samples if sample.name == "http_requests_total") > 0
