@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from node0lib.shell.cli.frame import config_option, stoppable
+from node0lib.shell.cli.frame import config_option, echo_json, output_option, stoppable
 
 
 @click.command()
@@ -24,7 +24,8 @@ from node0lib.shell.cli.frame import config_option, stoppable
 )
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @click.option("--allow-root", is_flag=True, help="Run as root, which JupyterLab refuses otherwise.")
-def lab(config: Path, port: int, no_browser: bool, allow_root: bool) -> None:
+@output_option
+def lab(config: Path, port: int, no_browser: bool, allow_root: bool, output: str) -> None:
     """Open JupyterLab at the threshold explorer.
 
     Sliders for objective, factors, windows, for, min_bad, traffic and faults;
@@ -32,7 +33,8 @@ def lab(config: Path, port: int, no_browser: bool, allow_root: bool) -> None:
     policy can be written into the catalogue and exported as rules.
 
     The server listens on this machine only and needs the token that is part of
-    the address. It runs until Ctrl-C.
+    the address. It runs until Ctrl-C. In JSON the address is printed as
+    {"address": ...}.
 
     Exit codes: 0 ended by you; 1 the server failed; 2 the port is taken, or
     something is missing.
@@ -43,7 +45,10 @@ def lab(config: Path, port: int, no_browser: bool, allow_root: bool) -> None:
     folder = load(config).notebook.parent
 
     def announce(address: str) -> None:
-        click.echo(f"JupyterLab: {address}")
+        if output == "json":
+            echo_json({"address": address})
+        else:
+            click.echo(f"JupyterLab: {address}")
 
     with stoppable():
         serve(folder, port, browser=not no_browser, allow_root=allow_root, announce=announce)
