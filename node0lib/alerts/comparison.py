@@ -263,8 +263,9 @@ def _detection(past: Past, fires: Bools, one: Labelled, rules: QualityRules) -> 
 def _pages(
     past: Past, fires: Bools, up: bool, events: Sequence[Event], rules: QualityRules, spent: Floats
 ) -> tuple[Page, ...]:
-    step, grace = past.read.step, rules.grace // past.read.step
-    starts, ends, _ = pages_of(fires, rules.merge_gap // step)
+    step = past.read.step
+    grace, gap = rules.steps(past.step_ms)
+    starts, ends, _ = pages_of(fires, gap)
     found = []
     for first, end in zip(starts.tolist(), ends.tolist(), strict=True):
         true = any(first < event.end + grace and end > event.first for event in events) if events else None

@@ -46,6 +46,11 @@ class QualityRules:
     grace: timedelta = timedelta(minutes=30)
     merge_gap: timedelta = timedelta(minutes=15)
 
+    def steps(self, step_ms: int) -> tuple[int, int]:
+        """Return grace and merge gap in evaluations: what is shorter than the gap is so in whole steps too."""
+        grace, gap = (round(length.total_seconds() * 1000) for length in (self.grace, self.merge_gap))
+        return grace // step_ms, -(-gap // step_ms)
+
 
 @dataclass(frozen=True)
 class Event:
@@ -130,7 +135,7 @@ def judge(
 
     ``spent`` (like ``fires``) is the share of the budget spent up to each evaluation, for ``spent_at_detection``.
     """
-    grace, merge = (round(t.total_seconds() * 1000) // step_ms for t in (rules.grace, rules.merge_gap))
+    grace, merge = rules.steps(step_ms)
     starts, ends, flaps = pages_of(fires, merge)
     true = np.zeros(starts.size, np.bool_)
     detection, reset, told = [], [], []

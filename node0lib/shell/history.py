@@ -148,7 +148,7 @@ class History(DayColumns):
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 self._check(path, file.schema_arrow.metadata)
                 table = file.read(columns=list(names), use_threads=False)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise _damaged(path, str(error)) from error
         if table.num_rows == 0 or set(names) - set(table.column_names):
             raise _damaged(path, "rows or columns are missing")
@@ -158,7 +158,7 @@ class History(DayColumns):
         path = self._path(day)
         try:
             return _stamp_of(path, pq.read_schema(path).metadata)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise _damaged(path, str(error)) from error
 
     def _check(self, path: Path, metadata: Mapping[bytes, bytes] | None) -> None:

@@ -28,7 +28,7 @@ from node0lib.shell.mistakes import Mistakes, Source
 from node0lib.shell.schema import Duration, Model, Share
 from node0lib.shell.series_file import read_series
 from node0lib.shell.yaml_lines import KeyPath, parse
-from node0lib.simulate.scenario import Fault, Floor, Scenario, Traffic
+from node0lib.simulate.scenario import MOST_STEPS, Fault, Floor, Scenario, Traffic
 from node0lib.timespan import format_duration, parse_instant
 
 _T = TypeVar("_T")
@@ -177,6 +177,8 @@ def _laid_out(series: CounterSeries | BucketSeries, step_ms: int) -> tuple[float
     if apart != step_ms or beside.any():
         there, here = (format_duration(timedelta(milliseconds=ms)) for ms in (apart, step_ms))
         raise ConfigError(f"recorded traffic lies {there} apart, the scenario's steps {here}; write step: {there}")
+    if places[-1] >= MOST_STEPS:
+        raise ConfigError(f"recorded traffic spans {int(places[-1]) + 1:,} steps; at most {MOST_STEPS:,} are drawn")
     requests = np.zeros(int(places[-1]) + 1)
     requests[places] = np.nan_to_num(series.total)
     return tuple(float(value) for value in requests)

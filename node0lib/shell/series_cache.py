@@ -87,7 +87,7 @@ class SeriesCache:
                     raise DataError("it is of another query")
                 table = file.read(columns=["good", "total"], use_threads=False)
             good, total = (np.asarray(table[name], np.float64) for name in ("good", "total"))
-        except (pa.ArrowException, OSError, KeyError, DataError) as error:
+        except (pa.ArrowException, OSError, KeyError, ValueError, DataError) as error:
             self.notes.append(f"{path.name} in the cache is damaged ({' '.join(str(error).split())[:80]}); read anew")
             return nothing, nothing
         return good[:rows], total[:rows]

@@ -2,8 +2,8 @@
 
 - ``_sweep.json`` says which sweep it is, by digest, and which versions drew its months; another sweep, or other
   versions, are refused. Its name begins with a line, so that readers of datasets pass it over.
-- ``part-000012.parquet`` is written whole or not at all, so what is there is finished. A file that is damaged or of
-  another sweep counts as not there, and is made again.
+- ``part-000012.parquet`` is written whole or not at all, so what is there is finished. A file that is damaged (its
+  pages carry checksums, and all of them are read) or of another sweep counts as not there, and is made again.
 - One run at a time: a second one in the same folder is refused.
 
 Read it with ``pandas.read_parquet(FOLDER)``.
@@ -25,12 +25,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import filelock
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from node0lib.errors import ConfigError, DataError, RefusedError, RunError
@@ -62,7 +64,8 @@ SCHEMA = pa.schema(
 
 def versions() -> dict[str, str]:
     """Return the versions on which a month's draw depends."""
-    return {"node0": importlib.metadata.version("node0"), "numpy": np.__version__}
+    numba = importlib.metadata.version("numba")  # compiles the draws
+    return {"node0": importlib.metadata.version("node0"), "numpy": np.__version__, "numba": numba}
 
 
 @dataclass(frozen=True)
@@ -74,36 +77,55 @@ class SweepFolder:
     digest: str
 
     def finished(self) -> set[int]:
-        """Return the numbers of the chunks that are there and whole."""
-        return {number for number in range(self.sweep.chunks) if self._whole(number)}
+        """Return the numbers of the chunks that are there and whole, to the last page."""
+        return {number for number in range(self.sweep.chunks) if self._read(number) is not None}
 
     def write(self, number: int, rows: Sequence[Row]) -> None:
         """Keep the rows of a finished chunk; raises RunError if they cannot be written."""
-        told = {b"node0.sweep": self.digest.encode(), b"node0.chunk": str(number).encode()}
-        table = pa.Table.from_pylist(list(rows), schema=SCHEMA.with_metadata(told))
+        table = pa.Table.from_pylist(list(rows), schema=self._schema(number))
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+        # Statistics lie in the footer, which has no checksum: a damaged one would hide rows from who filters by it.
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True, write_statistics=False)
         write_atomic(self._part(number), sink.getvalue().to_pybytes())
 
     def tables(self, columns: Sequence[str], alert: str) -> Iterator[pa.Table]:
-        """Yield an alert's rows of each finished chunk, in order; raises DataError if a file cannot be read."""
-        for number in sorted(self.finished()):
-            try:
-                yield pq.read_table(self._part(number), columns=list(columns), filters=[("alert", "=", alert)])
-            except (pa.ArrowException, OSError) as error:
-                raise DataError(f"{self._part(number)}: cannot be read ({error}); remove it, and run again") from error
+        """Yield an alert's rows of each chunk that is there, in order; raises DataError if one is damaged."""
+        for number in range(self.sweep.chunks):
+            if not self._part(number).exists():
+                continue
+            table = self._read(number, [*columns, "alert"])
+            if table is None:
+                raise DataError(f"{self._part(number)}: is damaged; run the same sweep again, and it is made anew")
+            yield table.filter(pc.field("alert") == alert).select(list(columns))
 
     def _part(self, number: int) -> Path:
         return self.path / f"part-{number:06d}.parquet"
 
-    def _whole(self, number: int) -> bool:
+    def _read(self, number: int, columns: Sequence[str] | None = None) -> pa.Table | None:
+        """Return columns of a part (None: all), every page verified; None if it is not there, damaged or not ours."""
+        ours = self._schema(number)
         try:
-            kept = pq.read_schema(self._part(number)).metadata or {}
+            with pq.ParquetFile(self._part(number), page_checksum_verification=True) as file:
+                kept = file.schema_arrow
+                if kept != ours or kept.metadata != ours.metadata:
+                    return None
+                table = file.read(columns=columns, use_threads=False)
         except FileNotFoundError:
-            return False
-        except (pa.ArrowException, OSError):
-            return False  # no file of ours: it is made again
-        return kept.get(b"node0.sweep") == self.digest.encode() and kept.get(b"node0.chunk") == str(number).encode()
+            return None
+        except (pa.ArrowException, OSError, ValueError):  # ValueError: a name in the footer is no text
+            return None
+        whole = len(self.sweep.in_chunk(number)) * self._rows
+        return table if table.num_rows == whole else None
+
+    def _schema(self, number: int) -> pa.Schema:
+        """The columns of a part, stamped with whose it is."""
+        return SCHEMA.with_metadata({b"node0.sweep": self.digest.encode(), b"node0.chunk": str(number).encode()})
+
+    @cached_property
+    def _rows(self) -> int:
+        """How many rows a cell has: at each objective one for each alert of a policy, and one for those that page."""
+        policies = (self.sweep.policy(name, at) for name in self.sweep.policies for at in self.sweep.objectives)
+        return sum(1 + len(policy.alerts) for policy in policies)
 
 
 @contextmanager

@@ -35,8 +35,6 @@ from node0lib.simulate.sweep import (
     Row,
     Sweep,
     cell_at,
-    cost,
-    is_vast,
     refuse_if_vast,
     rows_of,
 )
@@ -101,8 +99,7 @@ def run_sweep(sweep: Sweep, path: Path, crew: Crew, progress: Progress = silent)
     RunError when the disk is full or workers are lost for good: what is finished is kept.
     """
     begun = time.perf_counter()
-    if is_vast(sweep):
-        refuse_if_vast(cost(sweep, measured_pace(sweep)))
+    refuse_if_vast(sweep)
     with opened(path, sweep) as folder:
         before = folder.finished()
         missing = [number for number in range(sweep.chunks) if number not in before]

@@ -5,13 +5,15 @@ out how soon the fault is paged in each of them, draws the detection curve over 
 
 Healthy months are drawn once for a traffic and a floor and kept (``Explorer``), as running sums; a fault changes only
 its own minutes, so only the part of a month that its windows can see is evaluated again, by the alerts that page.
-Every number is of simulated months.
+What counts is what ``alerts.quality.judge`` counts: a page that was up before the fault tells it at once, and no page
+is asked of a fault that spends less than ``QualityRules.significant`` of the budget. Every number is of simulated
+months.
 
 >>> from node0lib.alerts.policy import workbook_policy
 >>> asked = Question(workbook_policy(0.999), months=4)
 >>> answer = Explorer().answer(asked)
->>> answer.detection.value, answer.missed, len(answer.curve)
-(1020.0, 0, 9)
+>>> answer.detection.value, answer.missed, answer.up_before, len(answer.curve)
+(1020.0, 0, 0, 9)
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node0lib.alerts.policy import AlertPolicy
-from node0lib.alerts.quality import Quality, QualityRules, judge, pooled
+from node0lib.alerts.quality import Event, Quality, QualityRules, judge, pooled
 from node0lib.alerts.replay import (
     BucketSeries,
     Evaluations,
@@ -41,13 +43,15 @@ from node0lib.errors import ConfigError
 from node0lib.simulate.counts import failures
 from node0lib.simulate.months import PAGING, evaluations_of
 from node0lib.simulate.scenario import Floor, Plan, Scenario, Traffic, draw, plan
-from node0lib.sli.intervals import Estimate, median_interval, wilson
+from node0lib.sli.intervals import Estimate, wilson
 from node0lib.slo.catalogue import Severity
 from node0lib.timespan import format_duration
 
 _CURVE = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Fault sizes of the detection curve: the share of requests that fail."""
 _KEPT = 3
+_NOTABLY_UP = 0.01
+"""A page that is up for more of the healthy time than this is said to be."""
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -75,17 +79,24 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """Times in seconds, shares in [0, 1]. ``curve`` has (size, median detection or +inf, share detected) rows.
+    """Times in seconds, shares in [0, 1].
 
-    ``first`` is the first month with the fault, ``firing`` (alerts, n) what fires on it, ``spent`` (n,) its budget
-    spent.
+    Without the fault the pages are ``healthy``, and one is up for a share ``healthy_up`` of the time. The fault is
+    significant in ``events`` of the months: of those it is ``missed`` in some, and in ``up_before`` a page was up
+    before it. ``detection`` (+inf: missed) and ``spent_at_detection`` are medians, None where no page is asked.
+    ``curve`` has (size, median detection or +inf, share detected) rows, NaN where no page is asked. ``first`` is the
+    first month with the fault, ``firing`` (alerts, n) what fires on it, ``spent`` (n,) its budget spent.
     """
 
     question: Question
+    rules: QualityRules
     healthy: Quality
-    detection: Estimate
+    healthy_up: float
+    events: int
+    up_before: int
+    detection: Estimate | None
     missed: int
-    spent_at_detection: float | None
+    spent_at_detection: Estimate | None
     curve: tuple[tuple[float, float, float], ...]
     first: BucketSeries
     firing: Bools
@@ -93,8 +104,8 @@ class Answer:
 
     @property
     def recall(self) -> Estimate | None:
-        """The share of months in which the fault was paged."""
-        return wilson(self.question.months - self.missed, self.question.months)
+        """The share of the months with a significant fault in which it was paged."""
+        return wilson(self.events - self.missed, self.events)
 
 
 @dataclass
@@ -114,24 +125,26 @@ class Explorer:
         """Return the answer; raises ConfigError for a fault that does not fit into the month."""
         expected, months = self._months(asked)
         fault = _Fault.of(asked, expected, self.rules)
-        evaluations = fault.evaluations
-        healthy = [_pages(fault.paging, month, evaluations, self.rules) for month in months]
+        instants = fault.evaluations.instants_ms
+        healthy, up = zip(*(fault.without(month) for month in months), strict=True)
         sizes = (asked.size, *_CURVE)
         found = [fault.told(month, n, sizes) for n, month in enumerate(months)]
-        steps, spent = (np.array(column) for column in zip(*found, strict=True))
-        times = steps * (expected.scenario.step / timedelta(seconds=1))
-        curve = [(size, _median(times[:, k]), _seen(times[:, k])) for k, size in enumerate(sizes)]
+        told, *others = (pooled(many) for many in zip(*found, strict=True))
         first = fault.on(months[0], fault.failing(months[0], 0, sizes)[0])
         return Answer(
             asked,
+            self.rules,
             pooled(healthy),
-            median_interval([float(t) for t in times[:, 0]]) or Estimate(math.inf, None, None),
-            int(np.isinf(times[:, 0]).sum()),
-            float(np.median(spent[np.isfinite(spent)])) if np.isfinite(spent).any() else None,
-            tuple(curve[1:]),
+            float(np.mean(up)),
+            told.events,
+            sum(seconds == 0 for seconds in told.detection_s),
+            told.detection,
+            told.events - told.detected,
+            told.spent_at_detection,
+            tuple(_row(size, one) for size, one in zip(_CURVE, others, strict=True)),
             first,
-            replay_buckets(asked.policy, first, evaluations),
-            budget_spent(asked.policy, [first], evaluations.instants_ms),
+            replay_buckets(asked.policy, first, fault.evaluations),
+            budget_spent(asked.policy, [first], instants),
         )
 
     def _months(self, asked: Question) -> tuple[Plan, list[RunningSums]]:
@@ -152,20 +165,22 @@ class Explorer:
 
 @dataclass(frozen=True)
 class _Fault:
-    """The asked fault in the steps [first, end); its pages are looked for until ``stop``.
+    """The asked fault in the steps [first, end), judged in [first - before, stop): nothing else can change how it is.
 
     ``paging`` is the policy of the alerts that page. ``part`` are the steps [start, stop) that they can see, None if
-    that is more than whole buckets can say; ``back`` steps before the fault tell what an alert's ``for`` waits for.
+    that is more than whole buckets can say. The steps ``before`` tell what an alert's ``for`` waits for, and which
+    earlier page an onset would belong to.
     """
 
     asked: Question
     paging: AlertPolicy | None
     evaluations: Evaluations
+    rules: QualityRules
     first: int
     end: int
     stop: int
     part: tuple[int, int] | None
-    back: int
+    before: int
 
     @classmethod
     def of(cls, asked: Question, expected: Plan, rules: QualityRules) -> _Fault:
@@ -175,13 +190,24 @@ class _Fault:
         if not 0 <= first < end <= scenario.steps:
             raise ConfigError("the fault does not lie within the month; let it begin sooner or be shorter")
         alerts = tuple(alert for alert in asked.policy.alerts if alert.severity in asked.paging)
-        stop, evaluations = min(scenario.steps, end + rules.grace // scenario.step), evaluations_of(expected)
+        evaluations = evaluations_of(expected)
+        grace, merge_gap = rules.steps(evaluations.step_ms)
         back = max((-(-alert.hold // scenario.step) for alert in alerts), default=0)
-        lead = max((alert.long // scenario.step for alert in alerts), default=0) + back + 1
-        start = max(0, first - lead)
+        before, stop = min(first, back + merge_gap + 1), min(scenario.steps, end + grace)
+        lead = max((alert.long // scenario.step for alert in alerts), default=0) + before + 1
         paging = replace(asked.policy, alerts=alerts) if alerts else None
-        part = (start, stop) if paging and whole_buckets(paging, evaluations.step_ms) else None
-        return cls(asked, paging, evaluations, first, end, stop, part, min(back, first - start))
+        part = (max(0, first - lead), stop) if paging and whole_buckets(paging, evaluations.step_ms) else None
+        return cls(asked, paging, evaluations, rules, first, end, stop, part, before)
+
+    def without(self, sums: RunningSums) -> tuple[Quality, float]:
+        """Return the quality of the pages of a healthy month, and the share of it during which one is up."""
+        if self.paging is None:
+            fires = np.zeros(self.evaluations.count, np.bool_)
+        elif self.part is not None:
+            fires = _any(replay_sums(self.paging, sums, self.evaluations.step_ms, 0, self.evaluations.count))
+        else:
+            fires = _any(replay_buckets(self.paging, _series(sums, self.evaluations), self.evaluations))
+        return judge(fires, [], self.rules, self.evaluations.step_ms), float(fires.mean())
 
     def failing(self, sums: RunningSums, number: int, sizes: Sequence[float]) -> Floats:
         """Return what fails more in each step of the fault, (sizes, steps); equal months and sizes fail equally."""
@@ -190,27 +216,31 @@ class _Fault:
         random = np.random.Generator(np.random.SFC64(seed))
         return failures(total - bad, np.asarray(sizes), random.standard_normal(bad.size))
 
-    def told(self, sums: RunningSums, number: int, sizes: Sequence[float]) -> tuple[list[float], float]:
-        """Return the steps until the page for each size (+inf: none), and the budget spent at the first size's."""
+    def told(self, sums: RunningSums, number: int, sizes: Sequence[float]) -> list[Quality]:
+        """Return for each size how the fault is told; pages and resets are of [first - before, stop) only."""
         more = self.failing(sums, number, sizes)
-        firing = self._paged(sums, more)
-        steps = [float(row.argmax() + 1) if row.any() else math.inf for row in firing]
-        bad = np.diff(sums.bad[self.first : self.stop + 1])
-        bad[: more.shape[1]] += more[0]
-        return steps, self._spent(bad, steps[0], sums)
+        firing, spent = self._firing(sums, more), self._spent(sums, more)
+        step_ms, rules = self.evaluations.step_ms, self.rules
+        return [judge(f, [self._event(s)], rules, step_ms, s) for f, s in zip(firing, spent, strict=True)]
 
-    def _paged(self, sums: RunningSums, more: Floats) -> list[Bools]:
-        """Return for each row of ``more`` in which of the steps [first, stop) the fault is paged."""
+    def _event(self, spent: Floats) -> Event:
+        """The fault as an incident, as ``months.events_of`` labels it; ``spent`` as ``_spent`` returns it."""
+        end = self.before + self.end - self.first
+        share = float(spent[end - 1]) - (float(spent[self.before - 1]) if self.before else 0.0)
+        return Event(self.before, end, max(0.0, share) if math.isfinite(share) else 0.0)
+
+    def _firing(self, sums: RunningSums, more: Floats) -> list[Bools]:
+        """Return for each row of ``more`` in which of the steps [first - before, stop) a page is up."""
+        begin, count = self.first - self.before, self.before + self.stop - self.first
         if self.paging is None:
-            return [np.zeros(self.stop - self.first, np.bool_)] * len(more)
+            return [np.zeros(count, np.bool_)] * len(more)
         if self.part is None:
             return [self._whole_month(self.paging, sums, row) for row in more]
         start, stop = self.part
         part = sums.part(start, stop).with_more_bad(self.first - start, more)
-        first, count = self.first - self.back - start, self.back + stop - self.first
         each = (RunningSums(bad, part.total) for bad in part.bad)
-        found = (replay_sums(self.paging, one, self.evaluations.step_ms, first, count) for one in each)
-        return [_any(firing)[self.back :] for firing in found]
+        step_ms = self.evaluations.step_ms
+        return [_any(replay_sums(self.paging, one, step_ms, begin - start, count)) for one in each]
 
     def on(self, sums: RunningSums, more: Floats) -> BucketSeries:
         """Return the month with the fault in it."""
@@ -221,33 +251,61 @@ class _Fault:
     def _whole_month(self, paging: AlertPolicy, sums: RunningSums, more: Floats) -> Bools:
         """Where an alert looks further back than a part of the month, all of it is replayed."""
         series = self.on(sums, more)
-        begin = int(series.ends_ms[self.first - self.back])
-        evaluations = Evaluations(begin, self.evaluations.step_ms, self.back + self.stop - self.first)
-        return _any(replay_buckets(paging, series, evaluations))[self.back :]
+        begin = int(series.ends_ms[self.first - self.before])
+        evaluations = Evaluations(begin, self.evaluations.step_ms, self.before + self.stop - self.first)
+        return _any(replay_buckets(paging, series, evaluations))
 
-    def _spent(self, bad: Floats, steps: float, sums: RunningSums) -> float:
-        """The share of a period's budget that fails from the onset to the page."""
-        if math.isinf(steps):
-            return math.nan
-        length = (sums.total.size - 1) * timedelta(milliseconds=self.evaluations.step_ms)
-        allowance = self.asked.policy.budget * float(sums.total[-1]) * (self.asked.policy.period / length)
-        return float(bad[: int(steps)].sum()) / allowance if allowance else math.nan
+    def _spent(self, sums: RunningSums, more: Floats) -> Floats:
+        """What ``timeline.budget_spent`` says after the steps [first - before, stop), a row for each of ``more``."""
+        step, period = timedelta(milliseconds=self.evaluations.step_ms), self.asked.policy.period
+        added = np.concatenate((np.zeros((len(more), 1)), np.cumsum(more, axis=1)), axis=1)
+
+        def bad(until: NDArray[np.int64]) -> Floats:
+            rows = np.clip(until - self.first, 0, more.shape[1])
+            return np.asarray(sums.bad[until] + np.take(added, rows, axis=1))
+
+        until = np.arange(self.first - self.before, self.stop) + 1
+        since = until + period // -step
+        risen = bad(until) - bad(np.maximum(since, 0)) if since[-1] > 0 else bad(until)
+        allowance = self.asked.policy.budget * float(sums.total[-1]) * (period / (step * (sums.total.size - 1)))
+        return risen / allowance if allowance > 0 else np.full(risen.shape, math.nan)
+
+
+def _row(size: float, found: Quality) -> tuple[float, float, float]:
+    """A row of the curve."""
+    if found.detection is None:
+        return size, math.nan, math.nan
+    return size, found.detection.value, found.detected / found.events
 
 
 def sentence(answer: Answer) -> str:
     """Return the answer in plain words."""
     asked, false = answer.question, answer.healthy.false_pages
     fault = f"A failure of {_percent(asked.size)} for {format_duration(asked.length)}"
-    if math.isinf(answer.detection.value):
-        seen = asked.months - answer.missed
-        told = f"is paged in {seen} of {asked.months} months only" if seen else "is never paged"
-    else:
-        share = answer.spent_at_detection
-        spent = "" if share is None else f", having spent {_percent(share)} of the month's budget"
-        missed = f"; {answer.missed} of {asked.months} are missed" if answer.missed else ""
-        told = f"is paged after {_lasting(answer.detection.value)}{spent}{missed}"
     quiet = "" if false is None else f"; expect {_amount(false)} false pages a month"
-    return f"{fault} {told}{quiet}. (Simulated: {asked.months} months.)"
+    up = answer.healthy_up
+    always = f"; a page is up {_percent(up)} of the time without any fault" if up > _NOTABLY_UP else ""
+    return f"{fault} {_told(answer)}{quiet}{always}. (Simulated: {asked.months} months.)"
+
+
+def _told(answer: Answer) -> str:
+    """How the fault is told: when, how often not, and where no page is asked or one was up already."""
+    events, months, share = answer.events, answer.question.months, answer.spent_at_detection
+    small = f"spends under {_percent(answer.rules.significant)} of the budget"
+    if answer.detection is None:
+        return f"{small}, so no page is asked of it"
+    missed = f"{answer.missed} of {events} are missed" if answer.missed else ""
+    before = f"in {answer.up_before} of {events} months a page was up before it" if answer.up_before else ""
+    if math.isinf(answer.detection.value):
+        seen, missed = events - answer.missed, ""
+        told = f"is paged in {seen} of {events} months only" if seen else "is never paged"
+    elif answer.detection.value == 0:
+        told, before = f"comes while a page is up already in {answer.up_before} of {events} months", ""
+    else:
+        spent = "" if share is None else f", having spent {_percent(share.value)} of the month's budget"
+        told = f"is paged after {_lasting(answer.detection.value)}{spent}"
+    rest = f"in {months - events} of {months} months it {small}, and no page is asked" if events < months else ""
+    return "; ".join(filter(None, (told, missed, before, rest)))
 
 
 def _percent(share: float) -> str:
@@ -263,25 +321,6 @@ def _lasting(seconds: float) -> str:
 def _amount(estimate: Estimate) -> str:
     high = "" if estimate.high is None else f" (at most {estimate.high:.2g})"
     return f"{estimate.value:.2g}{high}"
-
-
-def _median(times: Floats) -> float:
-    return float(np.sort(times)[(times.size - 1) // 2])
-
-
-def _seen(times: Floats) -> float:
-    return float(np.isfinite(times).mean())
-
-
-def _pages(paging: AlertPolicy | None, sums: RunningSums, evaluations: Evaluations, rules: QualityRules) -> Quality:
-    """Return the quality of the pages of a healthy month."""
-    if paging is None:
-        firing = np.zeros((1, evaluations.count), np.bool_)
-    elif whole_buckets(paging, evaluations.step_ms):
-        firing = replay_sums(paging, sums, evaluations.step_ms, 0, evaluations.count)
-    else:
-        firing = replay_buckets(paging, _series(sums, evaluations), evaluations)
-    return judge(_any(firing), [], rules, evaluations.step_ms)
 
 
 def _series(sums: RunningSums, evaluations: Evaluations) -> BucketSeries:

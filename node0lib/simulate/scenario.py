@@ -41,6 +41,8 @@ Bools = NDArray[np.bool_]
 Shape = Literal["step", "ramp", "flapping"]
 _NOTHING = timedelta(0)
 _MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
+MOST_STEPS = 5_000_000
+"""Of one scenario: nine years of minutes, two months of seconds, some 40 MB for each array of a draw."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,10 @@ class Fault:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One kind of month. Raises ConfigError for a fault outside the span, or a length that steps do not divide."""
+    """One kind of month.
+
+    Raises ConfigError for a fault outside the span, a length that steps do not divide, or more than ``MOST_STEPS``.
+    """
 
     traffic: Traffic
     floor: Floor
@@ -131,6 +136,9 @@ class Scenario:
         object.__setattr__(self, "start", ensure_utc(self.start))
         if self.step <= _NOTHING or self.length < self.step or self.length % self.step:
             raise ConfigError("scenario: the length must be a whole number of steps; 30d of 1m is usual")
+        if self.steps > MOST_STEPS:
+            asked = f"{format_duration(self.length)} in steps of {format_duration(self.step)} are {self.steps:,} steps"
+            raise ConfigError(f"scenario: {asked}, at most {MOST_STEPS:,} are drawn; take longer steps or less length")
         for fault in self.faults:
             if fault.onset + fault.length > self.length:
                 ends, whole = format_duration(fault.onset + fault.length), format_duration(self.length)

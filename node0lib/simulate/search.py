@@ -4,7 +4,8 @@
   seeded) breeds the rest, preferring what tells the goals' burn in time.
 - All are scored on the same simulated months (``trial``), so that they differ by what they are and not by luck.
 - The best of many looks better than it is: the front that the search found is scored again on as many months that no
-  candidate has seen, and is made anew of those numbers. They are the ones to believe; both are kept.
+  candidate has seen, and is made anew of those numbers, which are the ones to believe; both are kept. Which member is
+  recommended is chosen on them too: of many that meet the goals, the best looks a little better than it is.
 - Equal arguments give equal results, whatever the number of workers.
 
 Source: Deb et al., A fast and elitist multiobjective genetic algorithm: NSGA-II, IEEE TEC 6 (2002).
@@ -61,10 +62,17 @@ class Search:
     def __post_init__(self) -> None:
         if self.candidates < 1 or self.months < 1:
             raise ConfigError("at least one candidate and one month are needed")
+        if self.months * self.scenario.steps > MOST_STEPS:
+            told = f"{self.months} months of {self.scenario.steps:,} steps are more than the {MOST_STEPS:,} that are held"
+            raise ConfigError(f"{told} at once; search fewer months, or take longer steps")
         step = self.scenario.step
         if not whole_buckets(self.default, round(step.total_seconds() * 1000)):
             told = f"the windows of the default policy must be whole steps of {format_duration(step)}"
             raise ConfigError(f"{told}, and no alert scaled by traffic; choose another step (1m)")
+
+
+MOST_STEPS = 50_000_000
+"""Some 1.5 GB of running sums."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import numpy as np
@@ -30,7 +30,7 @@ from node0lib.alerts.quality import Quality, QualityRules, pooled
 from node0lib.alerts.replay import Bools, BucketSeries, Floats, in_order, replay_buckets
 from node0lib.alerts.timeline import budget_spent
 from node0lib.ports import Progress
-from node0lib.simulate.gallery import USUAL, gallery
+from node0lib.simulate.gallery import FAULTS, USUAL
 from node0lib.simulate.months import PAGE, PAGING, evaluate, evaluations_of, judged, series_of, silent
 from node0lib.simulate.scenario import Fault, Floor, Plan, Scenario, Traffic, draw, labels, plan
 from node0lib.sli.intervals import Estimate, mean_interval, median_interval
@@ -59,6 +59,12 @@ class Study:
     paging: tuple[Severity, ...] = PAGING
     workers: int = 1
     slo: str = ""
+    faults: Mapping[str, tuple[Fault, ...]] = field(default_factory=lambda: dict(FAULTS))
+
+    @property
+    def scenarios(self) -> dict[str, Scenario]:
+        """A usual month for each kind of fault."""
+        return {name: replace(self.usual, faults=faults) for name, faults in self.faults.items()}
 
     @property
     def policy(self) -> AlertPolicy:
@@ -128,8 +134,8 @@ class LowTraffic:
 
 
 def gallery_months(asked: Study, progress: Progress = silent) -> Runs:
-    """Return the qualities of every policy for each fault of the gallery, and without any ("no fault")."""
-    scenarios = gallery(asked.usual) | {HEALTHY: replace(asked.usual, faults=())}
+    """Return the qualities of every policy for each kind of fault, and without any ("no fault")."""
+    scenarios = asked.scenarios | {HEALTHY: replace(asked.usual, faults=())}
     found = {}
     for done, (name, scenario) in enumerate(scenarios.items()):
         found[name] = _evaluated(asked, plan(scenario), asked.policies)
@@ -157,8 +163,8 @@ def together(runs: Runs, policy: str, alert: str = PAGE) -> Quality:
 
 
 def first_months(asked: Study) -> dict[str, Shown]:
-    """Return month 0 of each fault of the gallery, replayed through the chosen policy."""
-    return {name: _shown(asked, plan(scenario)) for name, scenario in gallery(asked.usual).items()}
+    """Return month 0 of each kind of fault, replayed through the chosen policy."""
+    return {name: _shown(asked, plan(scenario)) for name, scenario in asked.scenarios.items()}
 
 
 def _shown(asked: Study, expected: Plan) -> Shown:

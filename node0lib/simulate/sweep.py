@@ -1,8 +1,8 @@
 """A sweep: every combination of objective, traffic, error floor, fault, policy and seed, each over many months.
 
 - A *cell* is one traffic, floor, fault and seed. Its months are drawn once and replayed through every policy at every
-  objective, so that policies are compared on the same chance; month k of a seed is the same in every cell, on whichever
-  machine it is drawn.
+  objective, so that policies are compared on the same chance. Month k of a cell is the same whichever worker draws it;
+  cells of one seed share no months, since traffic, floor and faults change what is drawn.
 - A *block* is a part of a cell's months, always the same part: what is computed at once, by a worker that needs to know
   nothing else. A *chunk* is what is finished, and kept, together: some cells that follow each other.
 - What comes out are rows: for each objective, policy and alert ("page" is any that pages) the counts of
@@ -14,7 +14,7 @@
 >>> [cell.id for cell in cells(small)]
 ['busy/iid/none/0', 'busy/iid/none/1', 'busy/iid/outage/0', 'busy/iid/outage/1']
 >>> cost(small, Pace(0.001, 0.001))
-Cost(combinations=4, months=12, seconds=0.024)
+Cost(combinations=4, months=12, steps=518400, seconds=0.024)
 >>> row = run_cell(cell_at(small, 2))[0]
 >>> row["alert"], row["events"], row["recall"], row["detection"]
 ('page', 3, 1.0, 60.0)
@@ -43,10 +43,13 @@ Found = Mapping[str, Mapping[str, Quality]]
 """Qualities by label (see ``Cell.policies``) and alert."""
 MOST_COMBINATIONS = 1_000_000
 MOST_MONTHS = 10_000_000
+MOST_STEPS = 43_200 * MOST_MONTHS
+"""As many as that many months of 30 days of minutes."""
 MOST_IN_A_CELL = 10_000
 _BLOCK = 50
 _CHUNK = 500
 _MOST_CHUNKS = 2000
+_DRAW_S, _POLICY_S = 50e-9, 7e-9  # a step, on a machine of today
 _MONDAY = Scenario(Traffic(), Floor(0.0)).start
 ESTIMATES = ("recall", "precision", "false_pages", "detection", "reset", "spent_at_detection")
 TIMES = ("detection_s", "reset_s", "spent")
@@ -158,10 +161,11 @@ class Pace:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a sweep costs: ``combinations`` of the grid, ``months`` drawn, ``seconds`` on one core."""
+    """What a sweep costs: ``combinations`` of the grid, ``months`` drawn, ``steps`` in them, ``seconds`` of a core."""
 
     combinations: int
     months: int
+    steps: int
     seconds: float
 
 
@@ -174,22 +178,26 @@ def cost(sweep: Sweep, pace: Pace) -> Cost:
     """Return what the sweep costs at that pace."""
     months = sweep.cells * sweep.months
     policies = len(sweep.objectives) * len(sweep.policies)
-    return Cost(count(sweep), months, months * (pace.draw + policies * pace.policy))
+    steps = months * (sweep.length // sweep.step)
+    return Cost(count(sweep), months, steps, months * (pace.draw + policies * pace.policy))
 
 
-def is_vast(sweep: Sweep) -> bool:
-    """Return whether the sweep is larger than anybody means."""
-    return count(sweep) > MOST_COMBINATIONS or sweep.cells * sweep.months > MOST_MONTHS
+def usual_pace(sweep: Sweep) -> Pace:
+    """Return roughly how fast any machine is on the sweep's months: known without drawing one."""
+    steps = sweep.length // sweep.step
+    return Pace(steps * _DRAW_S, steps * _POLICY_S)
 
 
-def refuse_if_vast(told: Cost) -> None:
-    """Raise ConfigError, with the count and the cost, for the cost of a vast sweep."""
-    if told.combinations <= MOST_COMBINATIONS and told.months <= MOST_MONTHS:
+def refuse_if_vast(sweep: Sweep) -> None:
+    """Raise ConfigError, with the count and roughly the cost, for a sweep larger than anybody means; draws nothing."""
+    told = cost(sweep, usual_pace(sweep))
+    if told.combinations <= MOST_COMBINATIONS and told.months <= MOST_MONTHS and told.steps <= MOST_STEPS:
         return
+    most = f"{MOST_COMBINATIONS:,} cells, {MOST_MONTHS:,} months and {MOST_STEPS:,} steps"
     raise ConfigError(
-        f"the sweep has {told.combinations:,} cells and draws {told.months:,} months: "
-        f"{lasting(told.seconds)} on one core. At most {MOST_COMBINATIONS:,} cells and {MOST_MONTHS:,} months are run; "
-        "leave out what does not matter, or make several sweeps of it. Nothing was started"
+        f"the sweep has {told.combinations:,} cells and draws {told.months:,} months, {told.steps:,} steps in all: "
+        f"about {lasting(told.seconds)} on one core. At most {most} are run; "
+        "take longer steps, leave out what does not matter, or make several sweeps of it. Nothing was started"
     )
 
 

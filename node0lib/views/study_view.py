@@ -14,6 +14,7 @@ from html import escape
 from node0lib.alerts.quality import Quality, QualityRules
 from node0lib.simulate.gallery import WHAT
 from node0lib.simulate.months import PAGE, PAGING
+from node0lib.simulate.scenario import Fault
 from node0lib.simulate.study import (
     HEALTHY,
     Beside,
@@ -105,7 +106,7 @@ def question(asked: Study) -> Display:
         ("budget", f"{allowance:,.0f} failures in {format_duration(policy.period)}; the floor alone spends "
                    f"{words.percent(floor.rate / policy.budget, 0)}"),
         ("policy", f"{asked.chosen}: {alerts}"),
-        ("simulated", f"{asked.months} months for each of ten faults and without any, seed {asked.seed}"),
+        ("simulated", f"{asked.months} months for each of {len(asked.faults)} faults and for none, seed {asked.seed}"),
     )  # fmt: skip
     return table("What is asked. Everything below is simulated.", (Column("what"), Column("value")), facts)
 
@@ -122,9 +123,21 @@ _MEASURES = ("detected", "detection", "reset", "budget spent")
 _PAIR = (Column("fault"), Column("alert"), *(Column(head, number=True) for head in _MEASURES))
 
 
-def faults() -> Display:
-    """Say what goes wrong in each fault of the gallery."""
-    return table("The gallery", (Column("fault"), Column("what happens")), WHAT.items())
+def faults(asked: Study) -> Display:
+    """Say what goes wrong in each kind of fault."""
+    told = ((name, WHAT.get(name) or "; ".join(map(_happens, kind))) for name, kind in asked.faults.items())
+    return table("The faults", (Column("fault"), Column("what happens")), told)
+
+
+def _happens(fault: Fault) -> str:
+    """A fault of somebody's own scenario, in words."""
+    parts = [f"{words.percent(fault.errors)} of requests fail in {words.percent(fault.share)} of the traffic"]
+    if fault.traffic != 1:
+        parts.append(f"traffic is {fault.traffic:g} of usual")
+    if not fault.telemetry:
+        parts.append("nobody counts")
+    when = f"{fault.shape}, {format_duration(fault.onset)} in, for {format_duration(fault.length)}"
+    return f"{', '.join(parts)} ({when})"
 
 
 def pairs(asked: Study, runs: Runs) -> Display:

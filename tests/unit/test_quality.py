@@ -180,3 +180,14 @@ def test_rules_are_in_time_not_in_steps() -> None:
     rules = QualityRules(merge_gap=timedelta(minutes=15))
     fires = _fires((10, 11), (13, 14), (17, 18), n=100)
     assert judge(fires, [], rules, 5 * MINUTE).pages == 2
+
+
+@pytest.mark.parametrize("step_minutes", [1, 5, 6, 10])
+def test_the_merge_gap_is_in_time_whatever_the_step(step_minutes: int) -> None:
+    """Onsets less than 15 minutes apart are one page also where steps do not divide the gap; 15 are two."""
+    step = step_minutes * 60_000
+    apart = -(-15 // step_minutes)
+    for gap, pages in ((apart - 1, 1), (apart, 2)):
+        fires = np.zeros(60, np.bool_)
+        fires[[10, 11 + gap]] = True
+        assert judge(fires, [], QualityRules(), step).pages == pages

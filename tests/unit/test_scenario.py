@@ -16,7 +16,18 @@ from node0lib.errors import ConfigError, DataError
 from node0lib.simulate.counts import quantile
 from node0lib.simulate.gallery import USUAL, gallery
 from node0lib.simulate.months import evaluate, judged
-from node0lib.simulate.scenario import Fault, Floor, Month, Scenario, Traffic, draw, labels, plan, stacked
+from node0lib.simulate.scenario import (
+    MOST_STEPS,
+    Fault,
+    Floor,
+    Month,
+    Scenario,
+    Traffic,
+    draw,
+    labels,
+    plan,
+    stacked,
+)
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 QUIET = Floor(0.0)
@@ -237,6 +248,9 @@ WRONG = {
     "fault f: ends after 2h, outside the scenario of 1h": lambda: Scenario(
         Traffic(1.0), QUIET, (Fault("f", HOUR, HOUR),), length=HOUR
     ),
+    "scenario: 3650d in steps of 1s are 315,360,000 steps, at most 5,000,000 are drawn; take longer steps": lambda: (
+        Scenario(Traffic(1.0), QUIET, length=3650 * DAY, step=timedelta(seconds=1))
+    ),
     "whole number of steps": lambda: Scenario(Traffic(1.0), QUIET, length=90 * timedelta(seconds=1)),
 }
 
@@ -246,6 +260,14 @@ def test_what_cannot_be_is_refused_with_one_clear_error(told: str) -> None:
     """Negative traffic, an error rate above 1, a fault outside the span: the error names the number and the rule."""
     with pytest.raises(ConfigError, match=told.replace("(", r"\(")):
         WRONG[told]()
+
+
+def test_the_longest_scenario_is_one_that_can_be_drawn() -> None:
+    """As many steps as are allowed are a scenario, one more is none."""
+    second = timedelta(seconds=1)
+    assert Scenario(Traffic(1.0), QUIET, length=MOST_STEPS * second, step=second).steps == MOST_STEPS
+    with pytest.raises(ConfigError, match="5,000,001 steps"):
+        Scenario(Traffic(1.0), QUIET, length=(MOST_STEPS + 1) * second, step=second)
 
 
 def test_a_naive_start_is_refused() -> None:

@@ -217,3 +217,10 @@ def test_a_recording_with_gaps_still_draws_integers(tmp_path: Path) -> None:
     _parquet(_recording([100, None, 100, 100]), tmp_path / "past.data")
     month = draw(plan(_parsed(RECORDED, tmp_path)), seed=1, month=0)
     assert np.isfinite(month.total).all() and (month.total[1::4] == 0).all() and (month.total[::4] > 0).all()
+
+
+def test_the_example_is_read_and_shows_the_defaults() -> None:
+    """configs/examples/scenario.yaml is a scenario, and every key that it shows as left out is the default."""
+    scenario = read_scenario(Path(__file__).parents[2] / "configs" / "examples" / "scenario.yaml")
+    assert [fault.name for fault in scenario.faults] == ["bad release", "lost region"]
+    assert scenario.steps == 43_200 and scenario.floor.rate == 0.0003

@@ -251,3 +251,22 @@ def test_a_policy_with_many_or_single_alerts_is_drawn(asked: study.Study) -> Non
 def test_an_estimate_says_its_unit_once(estimate: Estimate | None, told, text: str) -> None:  # type: ignore[no-untyped-def]
     """Shared units are written once, unlike ones at each number; an unknown end is a question mark."""
     assert estimated(estimate, told) == text
+
+
+def test_a_study_has_the_faults_that_are_asked_for(tmp_path: Path) -> None:
+    """Names choose from the gallery; a scenario brings its own faults and month; unknown names are told."""
+    some = open_study(0.999, 36000, 0.0003, "workbook", 2, 1, None, faults=["ramp", "flapping"])
+    assert list(some.faults) == ["flapping", "ramp"]
+    path = tmp_path / "scenario.yaml"
+    path.write_text(
+        "traffic: {per_hour: 600}\nerrors: {rate: 1%}\nlength: 20d\n"
+        "faults: [{name: mine, onset: 1d, length: 1h, errors: 50%}]\n",
+        "utf-8",
+    )
+    own = open_study(0.999, 36000, 0.0003, "workbook", 2, 1, None, scenario=str(path))
+    assert list(own.faults) == ["mine"] and own.usual.traffic.per_hour == 600
+    both = open_study(0.999, 36000, 0.0003, "workbook", 2, 1, None, faults=["ramp"], scenario=str(path))
+    assert list(both.faults) == ["ramp", "mine"]
+    assert "50.0% of requests fail" in study_view.faults(own).text
+    with pytest.raises(ConfigError, match="there is no 'rampp' in the gallery; did you mean ramp"):
+        open_study(0.999, 36000, 0.0003, "workbook", 2, 1, None, faults=["rampp"])

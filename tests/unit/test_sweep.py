@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -15,8 +17,8 @@ import node0lib
 from node0lib.alerts.policies import named_policies
 from node0lib.alerts.policy import AlertPolicy, BurnAlert
 from node0lib.alerts.quality import QualityRules, pooled
-from node0lib.errors import ConfigError, RefusedError, RunError
-from node0lib.shell import sweep_folder
+from node0lib.errors import ConfigError, DataError, RefusedError, RunError
+from node0lib.shell import sweep_folder, sweep_run
 from node0lib.shell.cli.simulate import simulate
 from node0lib.shell.sweep_file import parse_sweep, read_sweep
 from node0lib.shell.sweep_folder import MANIFEST, opened, versions
@@ -268,11 +270,20 @@ def test_a_vast_sweep_is_refused_before_anything_starts(tmp_path: Path) -> None:
     vast = replace(SMALL, seeds=range(62_500_000), policies={name: None for name in ("workbook", "pyrra")})
     vast = replace(vast, traffics={f"t{n}": Traffic(60.0) for n in range(2)}, objectives=(0.9, 0.99))
     assert count(vast) == 10**9 > MOST_COMBINATIONS
-    with pytest.raises(ConfigError, match=r"1,000,000,000 cells and draws 15,000,000,000 months: \d+ years"):
-        refuse_if_vast(cost(vast, Pace(0.001, 0.001)))
+    told = r"1,000,000,000 cells and draws 15,000,000,000 months, 43,200,000,000,000 steps in all: about \d+ days on"
+    with pytest.raises(ConfigError, match=told):
+        refuse_if_vast(vast)
     with alone() as crew, pytest.raises(ConfigError, match="Nothing was started"):
         run_sweep(vast, tmp_path / "out", crew)
     assert not (tmp_path / "out").exists()
+
+
+def test_short_steps_make_a_sweep_vast_too() -> None:
+    """What is drawn are steps: few cells and months of seconds are refused where as many of minutes are run."""
+    minutes = replace(SMALL, months=5_000, seeds=range(40))
+    refuse_if_vast(minutes)
+    with pytest.raises(ConfigError, match=r"800,000 months, 1,382,400,000,000 steps .* take longer steps"):
+        refuse_if_vast(replace(minutes, length=20 * DAY, step=timedelta(seconds=1)))
 
 
 # The folder
@@ -295,6 +306,35 @@ def test_a_folder_goes_on_where_it_stopped(tmp_path: Path, tiny: Sweep) -> None:
     assert (second.found_before, second.months) == (1, 500)
     assert {path.name: path.read_bytes() for path in tmp_path.glob("part-*")} == kept
     assert not list(tmp_path.glob("*.tmp")) and second.summary == first.summary
+
+
+def test_a_flipped_byte_is_never_a_result(tmp_path: Path, tiny: Sweep) -> None:
+    """A part with one wrong byte, in whatever column, is made again, or still reads as the very rows it was."""
+    tiny = replace(tiny, months=2)
+    with opened(tmp_path, tiny) as folder:
+        folder.write(0, [row for cell in cells(tiny) for row in run_cell(cell)])
+        path = tmp_path / "part-000000.parquet"
+        sound, rows, seen = path.read_bytes(), pq.read_table(path), 0
+        pages = {column.data_page_offset + 40 for column in columns_of(sound)}
+        for place in sorted(pages | set(range(4, len(sound), 97))):
+            path.write_bytes(sound[:place] + bytes([sound[place] ^ 0xFF]) + sound[place + 1 :])
+            if folder.finished():
+                assert place not in pages and pq.read_table(path).equals(rows)
+            else:
+                seen += 1
+        assert seen > len(pages) > 20
+        place = next(one.data_page_offset + 40 for one in columns_of(sound) if one.path_in_schema == "months")
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ 0xFF]) + sound[place + 1 :])
+        with pytest.raises(DataError, match=r"part-000000\.parquet: is damaged"):
+            list(folder.tables(["months"], "page"))
+    with alone() as crew:
+        ran = run_sweep(tiny, tmp_path, crew)
+    assert ran.found_before == 0 and path.read_bytes() == sound
+
+
+def columns_of(part: bytes) -> list[pq.ColumnChunkMetaData]:
+    group = pq.read_metadata(io.BytesIO(part)).row_group(0)
+    return [group.column(n) for n in range(group.num_columns)]
 
 
 def test_pandas_reads_the_dataset(tmp_path: Path, tiny: Sweep) -> None:
@@ -337,6 +377,7 @@ def test_another_sweep_in_the_folder_is_refused(tmp_path: Path, tiny: Sweep) -> 
 def test_a_worker_with_other_versions_draws_nothing() -> None:
     """Months depend on the versions that draw them, so a worker that has others refuses and says which."""
     cell = cell_at(replace(SMALL, months=2), 0)
+    assert set(versions()) == {"node0", "numpy", "numba"}
     assert run_checked(versions(), cell, range(2)) == run_block(cell, range(2))
     with pytest.raises(RunError, match=r"numpy \S+ instead of 1\.0"):
         run_checked({**versions(), "numpy": "1.0"}, cell, range(2))
@@ -396,6 +437,39 @@ def test_the_command_refuses_a_billion_cells(tmp_path: Path) -> None:
     assert ran.exit_code == 2
     assert "1,000,000,000 cells" in ran.output and " on one core. At most" in ran.output
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_refuses_before_it_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of a vast sweep is drawn, not even to learn its pace; ten years of seconds are no scenario at all."""
+
+    def measured(sweep: Sweep) -> Pace:
+        raise AssertionError(f"a month of {sweep.length} was drawn")
+
+    monkeypatch.setattr(sweep_run, "measured_pace", measured)
+    file = tmp_path / "vast.yaml"
+    words = ["burn", "--sweep", str(file), "--dry-run"]
+    file.write_text(TEXT.replace("20", "10000").replace("[1]", "{count: 50}") + "length: 50d\nstep: 1s\n", "utf-8")
+    ran = CliRunner().invoke(simulate, words)
+    assert ran.exit_code == 2 and "500,000 months, 2,160,000,000,000 steps in all: about" in ran.output
+    file.write_text(TEXT + "length: 3650d\nstep: 1s\n", "utf-8")
+    ran = CliRunner().invoke(simulate, words)
+    assert ran.exit_code == 2 and "315,360,000 steps, at most 5,000,000 are drawn" in ran.output
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"), [("none", None), ("{name: slow, onset: 1d, length: 2h, errors: 3%}", "Infinity")]
+)
+def test_json_tells_never_from_nothing_to_see(tmp_path: Path, fault: str, told: str | None) -> None:
+    """Without an event detection is null; where events are never paged for it is "Infinity"."""
+    file = tmp_path / "sweep.yaml"
+    text = TEXT.replace("- none", f"- {fault}")
+    deaf = "- {name: deaf, alerts: [{name: fast, severity: critical, long: 1h, short: 5m, factor: 999}]}"
+    file.write_text(text.replace("20", "2").replace("- workbook", deaf) + "quality: {significant: 0.1%}\n", "utf-8")
+    ran = CliRunner().invoke(simulate, ["burn", "--sweep", str(file), "--out", str(tmp_path / "o"), "--output", "json"])
+    assert ran.exit_code == 0, ran.output
+    line = json.loads(ran.stdout)["summary"][0]
+    assert (line["events"], line["detection_s"]) == (0 if told is None else 2, told)
 
 
 def test_the_summary_fits_eighty_columns(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ _EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=
 @click.option("--labels", type=click.Path(path_type=Path), help="CSV of incidents: start, end, name. Default: node0's.")
 @click.option("--significant", default="1%", show_default=True, help="An incident counts that spends so much budget.")
 @click.option("--grace", default="30m", show_default=True, help="A page so long after an incident's end is true.")
-@click.option("--merge-gap", default="15m", show_default=True, help="Onsets closer than this are one page.")
+@click.option("--merge-gap", default="15m", show_default=True, help="Onsets sooner after a page belong to it.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="FILE.html", help="Write a report, too.")
 @click.option("--fresh", is_flag=True, help="Read anew what is in the cache.")
 @click.option("--semantics", type=click.Choice(["2", "3"]), default="3", show_default=True, help="Prometheus 2 or 3.")

@@ -64,7 +64,10 @@ def burn(
     A sweep that was stopped, killed or ran out of disk goes on where it was
     when the same command is given again. With --scheduler the same numbers
     come from a Dask cluster (dask scheduler; dask worker ADDRESS) whose
-    machines have the same node0 and numpy; this machine writes.
+    machines have the same node0, numpy and numba; this machine writes.
+
+    With --output json, null is not known, and a detection_s of "Infinity" a
+    page that most faults never got.
 
     Exit codes: 0 finished; 1 the disk is full or the cluster is lost: what is
     finished is kept; 2 the command line or the file is wrong, the sweep is too
@@ -80,8 +83,8 @@ def burn(
     if out is None and not dry_run:
         raise ConfigError("--out is missing: name the folder that gets the dataset, or use --dry-run")
     sweep = read_sweep(file)
+    refuse_if_vast(sweep)  # before a month of it is drawn: the pace is measured on some
     told = cost(sweep, measured_pace(sweep))
-    refuse_if_vast(told)
     if dry_run or out is None:
         return _show_cost(sweep, told, output)
     try:
@@ -147,7 +150,7 @@ def _document(out: Path, told: Cost, ran: Ran) -> dict[str, Any]:
 
 
 def _line(line: Line) -> dict[str, Any]:
-    found, quality = line.detection, line.quality
+    quality = line.quality
     return {
         "objective": line.objective,
         "policy": line.policy,
@@ -159,7 +162,7 @@ def _line(line: Line) -> dict[str, Any]:
         "recall": _estimate(quality.recall),
         "precision": _estimate(quality.precision),
         "false_pages": _estimate(quality.false_pages),
-        "detection_s": None if found is None or math.isinf(found) else found,
+        "detection_s": "Infinity" if line.detection == math.inf else line.detection,
     }
 
 
