@@ -81,7 +81,7 @@ class BlipsModel(Model):
 class GoalsModel(Model):
     """The whole file."""
 
-    false_pages: float | None = Field(default=None, ge=0, le=1e6)
+    false_pages: float | None = Field(default=None, gt=0, le=1e6)
     outage: Any = None
     burn: Any = None
     recall: Some | None = None

@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ _LAB = (
 _OVERRIDES = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 """Without it the page would ask whether it may fetch news."""
 _PATIENCE_S, _GRACE_S = 3.0, 10.0
-_WARNING = 30
+_WARNING, _POLL_S = 30, 0.05
 
 
 def serve(
@@ -55,9 +56,9 @@ def serve(
         settings = settings_for(folder, port, token, browser=browser, allow_root=allow_root)
         config.write_text(json.dumps(settings), encoding="utf-8")
         (Path(name) / "overrides.json").write_text(json.dumps(_OVERRIDES), encoding="utf-8")
-        announce(f"http://{LOOPBACK}:{port}/lab/tree/{EXPLORER}?token={token}")
+        address = f"http://{LOOPBACK}:{port}/lab/tree/{EXPLORER}?token={token}"
         given = (f"--config={config}", f"--LabApp.app_settings_dir={name}", *_LAB)
-        code = _run([sys.executable, "-m", "jupyterlab", *given], folder)
+        code = _run([sys.executable, "-m", "jupyterlab", *given], folder, port, lambda: announce(address))
     if code:
         raise RunError(f"JupyterLab ended with exit code {code}; what it said is above")
 
@@ -98,20 +99,31 @@ def _must_be_installed() -> None:
         raise ConfigError(f"{', '.join(missing)} is not installed; run: pip install jupyterlab ipywidgets")
 
 
-def _run(command: list[str], folder: Path) -> int:
-    """Run the server to its end; an interrupt is how a person ends it."""
+def _run(command: list[str], folder: Path, port: int, ready: Callable[[], None]) -> int:
+    """Run the server to its end, telling when it listens; an interrupt is how a person ends it."""
     try:
         process = subprocess.Popen(command, cwd=folder)
     except OSError as error:
         raise RunError(f"JupyterLab cannot be started ({error.strerror or error})") from error
     with _ended(process):
         try:
+            if _listens(process, port):
+                ready()
             return process.wait()
         except KeyboardInterrupt:
             # Ctrl-C reaches the server, too, which then ends its kernels; a stop that reached only us does not.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_PATIENCE_S)
             return 0
+
+
+def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until the server takes connections; false if it ended instead."""
+    while process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
+            return True
+        time.sleep(_POLL_S)
+    return False
 
 
 @contextlib.contextmanager

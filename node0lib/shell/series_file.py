@@ -60,6 +60,8 @@ class SeriesFile:
 def read_series(path: str) -> SeriesFile:
     """Return the series in a file, or on standard input for "-"; raises ConfigError, DataError."""
     if path == "-":
+        if sys.stdin.isatty():
+            raise ConfigError("no series: name a file with --series, pipe one in, or take the history with --from")
         return parse_series(sys.stdin.buffer.read(), "standard input")
     try:
         content = Path(path).read_bytes()

@@ -50,7 +50,7 @@ from node0lib.timespan import format_duration
 _CURVE = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Fault sizes of the detection curve: the share of requests that fail."""
 _KEPT = 3
-_NOTABLY_UP = 0.01
+NOTABLY_UP = 0.01
 """A page that is up for more of the healthy time than this is said to be."""
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -284,7 +284,7 @@ def sentence(answer: Answer) -> str:
     fault = f"A failure of {_percent(asked.size)} for {format_duration(asked.length)}"
     quiet = "" if false is None else f"; expect {_amount(false)} false pages a month"
     up = answer.healthy_up
-    always = f"; a page is up {_percent(up)} of the time without any fault" if up > _NOTABLY_UP else ""
+    always = f"; a page is up {_percent(up)} of the time without any fault" if up > NOTABLY_UP else ""
     return f"{fault} {_told(answer)}{quiet}{always}. (Simulated: {asked.months} months.)"
 
 

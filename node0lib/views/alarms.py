@@ -16,7 +16,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Page
 
-from node0lib.alerts.policy import AlertPolicy
+from node0lib.alerts import closed_forms
+from node0lib.alerts.policy import AlertPolicy, BurnAlert
 from node0lib.alerts.quality import Quality
 from node0lib.alerts.replay import Bools, BucketSeries, Floats
 from node0lib.simulate.explore import Answer
@@ -30,6 +31,8 @@ from node0lib.views.tables import Column, table
 COLORS = {"critical": RED, "warning": ORANGE, "info": BLUE}
 _EDGE_S = 7 * 86_400.0
 """What takes longer is drawn at the edge."""
+_AT_ONCE_S = 30.0
+"""A page that was up before the fault takes no time; there is no 0 on a scale of powers."""
 
 
 def around(found: Answer) -> tuple[slice, int]:
@@ -122,22 +125,23 @@ def detection_curve(
     *,
     simulated: str,
     asked: float | None = None,
+    floor: float = 0.0,
 ) -> Figure:
-    """Draw the median detection time over fault sizes, and the closed form of each paging alert as a thin line.
+    """Draw the median detection time over fault sizes, and the closed form of each alert on ``floor`` as a thin line.
 
-    ``curve`` has rows (size, seconds or +inf, share detected); t = factor x B x long / size.
+    ``curve`` has rows (size, seconds or +inf, share detected), NaN where no page is asked: nothing is drawn there.
     """
     sizes = np.array([size for size, _, _ in curve])
-    seconds = np.array([min(time, _EDGE_S) for _, time, _ in curve])
+    seconds = np.clip([time for _, time, _ in curve], _AT_ONCE_S, _EDGE_S)
     seen = np.array([share for _, _, share in curve])
 
     def draw(page: Page) -> None:
         axes = page.subplots()
         for policy in policies:
-            _closed_forms(axes, policy, sizes)
-        found = seen >= 0.5
+            _closed_forms(axes, policy, sizes, floor)
+        found, missed = seen >= 0.5, seen < 0.5
         axes.plot(sizes[found] * 100, seconds[found] / 60, "o-", color=INK, linewidth=1.6, markersize=5)
-        axes.plot(sizes[~found] * 100, np.full((~found).sum(), axes.get_ylim()[1]), "x", color=RED, markersize=7)
+        axes.plot(sizes[missed] * 100, np.full(missed.sum(), axes.get_ylim()[1]), "x", color=RED, markersize=7)
         if asked is not None:
             axes.axvline(asked * 100, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
         axes.set_xscale("log")
@@ -153,19 +157,39 @@ def detection_curve(
     return picture(draw, height=3.0, alt=alt, caption=caption)
 
 
-def _closed_forms(axes: Axes, policy: AlertPolicy, sizes: Floats) -> None:
+def _closed_forms(axes: Axes, policy: AlertPolicy, sizes: Floats, floor: float) -> None:
     for alert in policy.alerts:
-        reach = sizes[sizes > policy.threshold(alert)]
-        if reach.size:
-            minutes = policy.threshold(alert) * (alert.long / timedelta(minutes=1)) / reach
-            axes.plot(reach * 100, minutes, color=COLORS[alert.severity], linewidth=0.9, alpha=0.8)
+        reached, minutes = closed_form(alert, policy.budget, sizes, floor)
+        if reached.size:
+            axes.plot(reached * 100, minutes, color=COLORS[alert.severity], linewidth=0.9, alpha=0.8)
+
+
+def closed_form(alert: BurnAlert, budget: float, sizes: Floats, floor: float) -> tuple[Floats, Floats]:
+    """Return the fault sizes that an alert tells on steady traffic, and after how many minutes, by arithmetic.
+
+    A fault of a size fails that share of the requests that the floor spares. None if the floor alone is enough.
+
+    >>> from node0lib.alerts.policy import workbook_policy
+    >>> page = workbook_policy(0.999).alerts[0]
+    >>> reached, minutes = closed_form(page, 0.001, np.array([0.01, 0.1]), 0.004)
+    >>> reached.tolist(), minutes.round(2).tolist()
+    ([0.1], [6.27])
+    """
+    if floor >= alert.factor * budget:
+        return np.zeros(0), np.zeros(0)
+    errors = ((size, size + floor - size * floor) for size in sizes)
+    times = [(size, closed_forms.detection(alert, budget, float(error), floor=floor)) for size, error in errors]
+    told = [(size, time / timedelta(minutes=1)) for size, time in times if time is not None]
+    return np.array([size for size, _ in told]), np.array([minutes for _, minutes in told])
 
 
 def when(seconds: float) -> str:
-    """Say how soon something is paged; +inf is never."""
+    """Say how soon something is paged; +inf is never, 0 before it began, NaN that no page is asked."""
+    if math.isnan(seconds):
+        return "spends too little to ask for a page"
     if math.isinf(seconds):
         return "never"
-    return f"after {seconds / 60:.3g} min"
+    return f"after {seconds / 60:.3g} min" if seconds else "while a page is up already"
 
 
 _COLUMNS = (

@@ -105,6 +105,9 @@ def _verdict(found: Comparison) -> tuple[str, tuple[str, ...]]:
     if found.unlabelled is not None:
         told = f"The catalogue's policy would have sent {pages}"
         return told, (f"{found.unlabelled[:1].upper()}{found.unlabelled[1:]}: nobody can say which of them were true.",)
+    if not quality.events:
+        why = f"None of the {len(found.incidents)} labelled incidents counts: each spent too little or was not observed."
+        return f"The catalogue's policy would have sent {pages}", (f"{why} Of recall nothing can be said.",)
     false = quality.pages - quality.true_pages
     told = f"The catalogue's policy pages {quality.detected} of {quality.events} incidents, and {false} times falsely"
     better = [one.candidate.name for one in found.judged[1:] if _dominates(one, own)]
@@ -149,10 +152,10 @@ def _tiles(found: Comparison) -> tuple[tuple[str, str, str], ...]:
     unknown = "not known: no incidents are labelled"
     false, recall, detection = own.false_pages, quality.recall, quality.detection
     return (
-        ("Pages", str(quality.pages), f"in {quality.months:.2g} observed months; {quality.flaps} flaps merged"),
+        ("Pages", str(quality.pages), f"in {_few(quality.months)} observed months; {quality.flaps} flaps merged"),
         (
             "False pages a month",
-            "-" if false is None else f"{false.value:.2g}",
+            "-" if false is None else _few(false.value),
             unknown if false is None else f"95% interval {alarms.estimated(false, _few).partition(' ')[2].strip('()')}",
         ),
         (
@@ -169,7 +172,7 @@ def _tiles(found: Comparison) -> tuple[tuple[str, str, str], ...]:
 
 
 def _few(value: float) -> str:
-    return f"{value:.2g}"
+    return f"{value:.2g}" if value < 99.5 else f"{value:.0f}"
 
 
 def _whole(share: float) -> str:

@@ -1,8 +1,8 @@
 """What the threshold explorer shows: a sentence, four numbers, and one picture of two halves, drawn in 5 ms or so.
 
 On the left the asked fault in the first simulated month: error ratio and thresholds, budget left, firing alerts. On the
-right the time until the page over fault sizes, simulated (dots; an empty one was missed more often than found) and by
-closed form (thin lines, of the alerts that page).
+right the time until the page over fault sizes, simulated (dots; an empty one was missed more often than found, and no
+page is asked where there is none) and by closed form (thin lines, of the alerts that page, on steady traffic).
 
 >>> from node0lib.alerts.policy import workbook_policy
 >>> from node0lib.simulate.explore import Explorer, Question
@@ -22,11 +22,11 @@ import numpy as np
 
 from node0lib.alerts.policy import AlertPolicy
 from node0lib.alerts.replay import Floats
-from node0lib.simulate.explore import Answer, sentence
+from node0lib.simulate.explore import NOTABLY_UP, Answer, sentence
 from node0lib.sli.intervals import Estimate
 from node0lib.timespan import format_duration
 from node0lib.views import words
-from node0lib.views.alarms import COLORS, around, bars, error_ratio, fires_when, when
+from node0lib.views.alarms import COLORS, around, bars, closed_form, error_ratio, fires_when, when
 from node0lib.views.canvas import Plot, Scale, figure
 from node0lib.views.display import Display
 from node0lib.views.figures import BLUE, INK, MUTED, RED, TRACK
@@ -57,14 +57,20 @@ def explored(found: Answer) -> Display:
 
 def _numbers(found: Answer) -> tuple[tuple[str, str, str], ...]:
     """Name, value and interval of each number."""
-    months = found.question.months
-    paged, recall = found.detection.value, found.recall
-    spent = found.spent_at_detection
+    spent, paged = found.spent_at_detection, found.detection
+    by_then = None if paged is None or math.isinf(paged.value) else spent
+    asked = found.events > 0
+    missed = f"missed incidents of {found.events}" if asked else "missed incidents"
+    small = f"under {words.percent(found.rules.significant, 0)} of the budget: no page is asked"
+    before = f"in {found.up_before} months up before" if found.up_before else ""
+    time, interval = _told(paged, _lasting)
+    pages, range_ = _told(found.healthy.false_pages, lambda v: f"{v:.2g}")
+    up = f"up {words.percent(found.healthy_up)} of the time" if found.healthy_up > NOTABLY_UP else ""
     return (
-        ("false pages a month", *_told(found.healthy.false_pages, lambda v: f"{v:.2g}")),
-        (f"missed incidents of {months}", str(found.missed), _recall(recall)),
-        ("median time to the page", *_told(found.detection, _lasting)),
-        ("budget spent by then", "-" if spent is None or math.isinf(paged) else words.percent(spent), ""),
+        ("false pages a month", pages, "; ".join(filter(None, (range_, up)))),
+        (missed, str(found.missed) if asked else "-", _recall(found.recall) if asked else small),
+        ("median time to the page", time, "; ".join(filter(None, (interval, before)))),
+        ("budget spent by then", *_told(by_then, words.percent)),
     )
 
 
@@ -98,7 +104,8 @@ def picture(found: Answer) -> str:
     alt = f"{left} Right: median time until the page by share of requests that fail: {curve}."
     caption = (
         f"{fault[:1].upper()}{fault[1:]}, simulated. Dots: medians of {asked.months} months, empty where missed more "
-        "often than found. Thin lines: closed forms."
+        f"often than found, none where under {words.percent(found.rules.significant, 0)} of the budget is spent. Thin "
+        "lines: closed forms on steady traffic with this floor."
     )
     plots.append(_curve(found.curve, policy, found))
     return figure(plots, _WIDTH, _HEIGHT, alt=alt, caption=caption)
@@ -159,8 +166,9 @@ def _curve(curve: Sequence[tuple[float, float, float]], policy: AlertPolicy, fou
     """The right half."""
     asked = found.question
     sizes = np.array([size for size, _, _ in curve])
-    minutes = np.array([min(time / 60, _EDGE_MIN) for _, time, _ in curve])
-    seen = np.array([share >= 0.5 for _, _, share in curve])
+    minutes = np.clip([time / 60 for _, time, _ in curve], 1.0, _EDGE_MIN)
+    share = np.array([share for _, _, share in curve])
+    seen, is_asked = share >= 0.5, np.isfinite(share)
     paging = [alert for alert in policy.alerts if alert.severity in asked.paging]
     slowest = max([*minutes[seen], *(alert.long / _MINUTE for alert in paging), 10.0])
     plot = Plot(
@@ -170,11 +178,10 @@ def _curve(curve: Sequence[tuple[float, float, float]], policy: AlertPolicy, fou
     plot.upright(asked.size * 100, MUTED)
     fine = np.geomspace(0.001, 1.0, 60)
     for alert in paging:
-        reach = fine[fine > policy.threshold(alert)]
-        closed = policy.threshold(alert) * (alert.long / _MINUTE) / reach
-        plot.line(reach * 100, closed, COLORS[alert.severity], 1.2)
+        reached, closed = closed_form(alert, policy.budget, fine, asked.floor.rate)
+        plot.line(reached * 100, closed, COLORS[alert.severity], 1.2)
     plot.line(sizes * 100, np.where(seen, minutes, np.nan), INK, 1.8)
-    for size, minute, is_seen in zip(sizes, minutes, seen, strict=True):
+    for size, minute, is_seen in zip(sizes[is_asked], minutes[is_asked], seen[is_asked], strict=True):
         plot.dot(size * 100, minute if is_seen else plot.y.high, INK if is_seen else RED, filled=bool(is_seen))
     return plot
 

@@ -170,6 +170,16 @@ def test_the_static_result_gives_way_to_the_panel(opened: tuple[Any, Path]) -> N
     assert not page.locator(".n0-default").is_visible()
 
 
+def test_what_counts_stands_below_the_panel(opened: tuple[Any, Path]) -> None:
+    """The definitions by which the numbers are counted are on the page, from a significant event to a missed one."""
+    page, _ = opened
+    table = page.locator(".jp-Notebook table", has_text="What counts").first
+    table.wait_for(state="attached")
+    told = table.text_content()
+    assert all(term in told for term in ("significant event", "missed event", "merge gap"))
+    page.locator(PANEL).scroll_into_view_if_needed()
+
+
 def test_how_long_a_slider_takes(opened: tuple[Any, Path]) -> None:
     """Every kind of slider redraws; how soon is printed, and kept beside the screenshot."""
     page, folder = opened

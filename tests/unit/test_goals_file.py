@@ -26,7 +26,7 @@ def test_what_is_not_written_is_not_asked() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("false_pages: -1", "goals.yaml:1: false_pages: -1 must be at least 0"),
+        ("false_pages: -1", "goals.yaml:1: false_pages: -1 must be more than 0"),
         ("false_pages: few", "goals.yaml:1: false_pages: 'few' is not a number"),
         ("recall: 1.2", "goals.yaml:1: recall: 1.2 must lie between 0 and 1"),
         ("recall: 0%", "goals.yaml:1: recall: '0%' must be more than 0"),

@@ -1,26 +1,37 @@
 """The threshold explorer without a browser: what is set, what is asked, what is written."""
 
 import asyncio
+import math
 import shutil
 import threading
 from dataclasses import replace
 from datetime import timedelta
+from html import unescape
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from node0lib.alerts.policies import named_policies
 from node0lib.alerts.policy import AlertPolicy, policy_of
+from node0lib.alerts.quality import Quality, QualityRules
 from node0lib.errors import ConfigError
 from node0lib.gates import firing
 from node0lib.shell.alerting_edit import changed, remarks, write
 from node0lib.shell.config import load
 from node0lib.shell.explorer import Latest, Panel, explorer
 from node0lib.shell.lab import EXPLORER, free_port, serve
-from node0lib.simulate.explore import Explorer
+from node0lib.simulate.explore import Answer, Explorer, Question, sentence
+from node0lib.simulate.months import PAGE, evaluate, judged
+from node0lib.simulate.scenario import Fault, Floor, Month, Plan, Scenario, Traffic, plan
 from node0lib.simulate.thresholds import Chosen, ChosenPair, percentage, starting, writable
+from node0lib.sli.intervals import Estimate
 from node0lib.sli.series import Counts
 from node0lib.slo.budget import SloStatus
 from node0lib.slo.catalogue import Alerting, AlertPair
+from node0lib.views.alarms import closed_form, detection_curve
+from node0lib.views.explorer_view import explored, picture
 
 ROOT = Path(__file__).parents[2]
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -298,6 +309,150 @@ def test_waiting_counts_what_held_before_the_fault() -> None:
     slow = Explorer().answer(replace(one.question(), policy=with_uneven_window(one.question().policy)))
     assert (quick.detection, quick.curve, quick.healthy) == (slow.detection, slow.curve, slow.healthy)
     assert any(time > 0 for _, time, _ in quick.curve)
+
+
+def asked(floor: Floor, *, per_hour: float = 36_000.0, swing: float = 0.5, months: int = 6, **more: Any) -> Question:
+    """A question of the workbook's policy at 99.9%."""
+    policy = named_policies(0.999)["workbook"]
+    return Question(policy, Traffic(per_hour, daily_swing=swing), floor, months=months, **more)
+
+
+def scenario(one: Question, *, faulty: bool) -> Plan:
+    """What the question asks, as the months of a study: with its fault, or without any."""
+    fault = Fault("fault", one.onset, one.length, errors=one.size)
+    return plan(Scenario(one.traffic, one.floor, (fault,) if faulty else ()))
+
+
+def told(answer: Answer) -> tuple[object, ...]:
+    return answer.events, answer.missed, answer.detection, answer.spent_at_detection, answer.up_before
+
+
+def counted(page: Quality) -> tuple[object, ...]:
+    before = sum(seconds == 0 for seconds in page.detection_s)
+    return page.events, page.events - page.detected, page.detection, page.spent_at_detection, before
+
+
+WILD = Floor(0.0012, dispersion=1.5, correlation=HOUR)
+"""A floor on which pages come and go by themselves."""
+FLICKERING = Floor(0.006, dispersion=1.0, correlation=HOUR / 2)
+"""One on which a page is up half of the time, and goes down and up."""
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        asked(Floor(0.0003, dispersion=0.5)),
+        asked(FLICKERING, size=0.02),
+        asked(FLICKERING, size=0.05, length=20 * MINUTE, onset=timedelta(days=3, hours=2)),
+        asked(Floor(0.0003, dispersion=1.0), size=0.006, per_hour=600.0),
+        asked(WILD, size=0.02, length=10 * MINUTE),
+        asked(WILD, size=0.02, onset=5 * MINUTE),
+        asked(WILD, size=0.02, onset=timedelta(days=29, hours=23)),
+        asked(WILD, size=0.003, length=timedelta(days=9)),
+    ],
+    ids=["usual", "flickering", "briefly", "now and then significant", "short", "at first", "at last", "long"],
+)
+@pytest.mark.parametrize("period", [timedelta(days=30), timedelta(days=7)], ids=["month", "week"])
+def test_a_month_is_judged_as_a_study_judges_it(one: Question, period: timedelta) -> None:
+    """Of the very months with the fault, the explorer says what months.judged says: to the last bit."""
+    one = replace(one, policy=replace(one.policy, period=period), months=1)
+    expected, before = scenario(one, faulty=True), 0
+    for seed in range(1, 6):
+        answer = Explorer().answer(replace(one, seed=seed))
+        month = Month(answer.first.bad, answer.first.total)
+        page = judged(expected, month, {"it": one.policy}, QualityRules())["it"][PAGE]
+        assert told(answer) == counted(page)
+        before += answer.up_before
+    assert before > 0 or one.floor != FLICKERING
+
+
+@pytest.mark.parametrize("floor", [Floor(0.0003), WILD], ids=["usual", "wild"])
+def test_healthy_months_are_those_of_a_study(floor: Floor) -> None:
+    """False pages are, to the last one, those of months.evaluate."""
+    one = asked(floor)
+    found = evaluate(scenario(one, faulty=False), {"it": one.policy}, months=range(one.months), seed=one.seed)
+    assert Explorer().answer(one).healthy == found["it"][PAGE]
+
+
+@pytest.mark.parametrize(
+    ("one", "said"),
+    [
+        (asked(Floor(0.0), per_hour=1e7, swing=0.0, size=0.1), "is paged after 9 min"),
+        (asked(Floor(0.0), per_hour=1e9, swing=0.0, size=0.013, length=8 * HOUR), "is paged after"),
+        (asked(Floor(0.0), per_hour=1e7, swing=0.0, size=0.004), "spends under 1% of the budget, so no page is asked"),
+        (asked(Floor(0.016), size=0.05), "comes while a page is up already in 6 of 6 months"),
+    ],
+    ids=["large", "slow", "insignificant", "always up"],
+)
+def test_where_chance_decides_nothing_the_explorer_is_a_study(one: Question, said: str) -> None:
+    """Other months with the same answer: events, missed, detection and pages up before are those of months.evaluate."""
+    found = evaluate(scenario(one, faulty=True), {"it": one.policy}, months=range(one.months), seed=one.seed)
+    answer = Explorer().answer(one)
+    *counts, _, before = counted(found["it"][PAGE])
+    *mine, _, mine_before = told(answer)
+    assert (mine, mine_before) == (counts, before)
+    assert said in sentence(answer)
+
+
+def test_a_page_that_was_up_before_is_told() -> None:
+    """It is found at once, and the sentence says in how many months: no quick detection is claimed."""
+    always = Explorer().answer(asked(Floor(0.016)))
+    assert (always.up_before, always.missed, always.detection) == (6, 0, Estimate(0.0, 0.0, 0.0))
+    assert "is paged after" not in sentence(always)
+    some = Explorer().answer(asked(Floor(0.004, 1.0, HOUR), size=0.02, months=40))
+    assert 0 < some.up_before < 20
+    assert f"; in {some.up_before} of 40 months a page was up before it" in sentence(some)
+    assert f"in {some.up_before} months up before" in explored(some).text
+
+
+def test_no_page_is_asked_of_a_small_fault() -> None:
+    """Neither sentence nor numbers nor picture call it missed; its dot is left out."""
+    small = Explorer().answer(asked(Floor(0.0003), size=0.002))
+    assert (small.events, small.missed, small.detection, small.recall) == (0, 0, None, None)
+    assert "A failure of 0.2% for 1h spends under 1% of the budget, so no page is asked of it" in sentence(small)
+    shown = explored(small)
+    assert "missed incidents: - (under 1% of the budget: no page is asked)" in shown.text
+    assert "0.2% spends too little to ask for a page" in unescape(shown.html)
+    assert [math.isnan(share) for _, _, share in small.curve[:3]] == [True, False, False]
+
+
+def test_a_page_that_never_ends_is_no_good_policy() -> None:
+    """One false page a month that is up all month long is told with the time that it is up."""
+    answer = Explorer().answer(asked(Floor(0.016)))
+    assert answer.healthy.false_pages is not None
+    assert answer.healthy.false_pages.value < 3
+    assert answer.healthy_up > 0.9
+    assert f"; a page is up {answer.healthy_up * 100:.0f}% of the time without any fault." in sentence(answer)
+    assert f"up {answer.healthy_up * 100:.1f}% of the time)" in explored(answer).text
+    assert "without any fault" not in sentence(Explorer().answer(asked(Floor(0.0003))))
+
+
+def test_thin_lines_are_closed_forms_with_floor_and_wait() -> None:
+    """Sizes below the threshold have none, floor and `for` count, and a floor above the threshold leaves no line."""
+    page = replace(named_policies(0.999)["workbook"].alerts[0], hold=5 * MINUTE)
+    sizes, floor = np.array([0.005, 0.1, 1.0]), 0.004
+    reached, minutes = closed_form(page, 0.001, sizes, floor)
+    assert reached.tolist() == [0.1, 1.0]
+    for size, minute in zip(reached, minutes, strict=True):
+        excess = size - size * floor
+        assert minute == pytest.approx(60 * (0.0144 - floor) / excess + 5, abs=1e-6)
+    assert closed_form(page, 0.001, sizes, 0.0145)[0].size == 0
+
+
+def test_both_pictures_draw_those_lines() -> None:
+    """A higher floor and a wait move the explorer's lines and the study's."""
+    answer = Explorer().answer(asked(Floor(0.0003), months=2))
+    waiting = tuple(replace(alert, hold=30 * MINUTE) for alert in answer.question.policy.alerts)
+    policy = replace(answer.question.policy, alerts=waiting)
+    high = replace(answer.question, floor=Floor(0.005))
+    asked_so = [replace(answer, question=q) for q in (high, replace(answer.question, policy=policy))]
+    pictures = {picture(one) for one in (answer, *asked_so)}
+    assert len(pictures) == 3
+    drawn = {
+        detection_curve(answer.curve, [one], simulated="2 months", floor=floor).html
+        for one, floor in ((answer.question.policy, 0.0), (answer.question.policy, 0.005), (policy, 0.0))
+    }
+    assert len(drawn) == 3
 
 
 def with_uneven_window(policy: AlertPolicy) -> AlertPolicy:

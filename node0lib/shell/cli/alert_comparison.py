@@ -218,7 +218,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 
 def _few(value: float) -> str:
-    return f"{value:.2g}"
+    return f"{value:.2g}" if value < 99.5 else f"{value:.0f}"
 
 
 def _whole(share: float) -> str:

@@ -129,4 +129,4 @@ def _write(out: Path, found: Found, chosen: Member) -> None:
     checks = (f"{check.asked}: {check.reason}" for check in met(found.asked.goals, chosen.fresh))
     about = f"Found by node0 alerts search, seed {found.asked.seed}, {found.asked.months} simulated months."
     write_alert_policy(out, chosen.fresh.policy, "\n".join((about, *checks)))
-    click.echo(f"written to {out}; try it: node0 alerts replay --policy {out}", err=True)
+    click.echo(f"written to {out}; try it: node0 alerts replay --policy {out} --from -30d --slo NAME", err=True)
