@@ -63,7 +63,7 @@ class Search:
         if self.candidates < 1 or self.months < 1:
             raise ConfigError("at least one candidate and one month are needed")
         if self.months * self.scenario.steps > MOST_STEPS:
-            told = f"{self.months} months of {self.scenario.steps:,} steps are more than the {MOST_STEPS:,} that are held"
+            told = f"{self.months} months of {self.scenario.steps:,} steps exceed the {MOST_STEPS:,} that are held"
             raise ConfigError(f"{told} at once; search fewer months, or take longer steps")
         step = self.scenario.step
         if not whole_buckets(self.default, round(step.total_seconds() * 1000)):

@@ -106,7 +106,7 @@ def _verdict(found: Comparison) -> tuple[str, tuple[str, ...]]:
         told = f"The catalogue's policy would have sent {pages}"
         return told, (f"{found.unlabelled[:1].upper()}{found.unlabelled[1:]}: nobody can say which of them were true.",)
     if not quality.events:
-        why = f"None of the {len(found.incidents)} labelled incidents counts: each spent too little or was not observed."
+        why = f"None of the {len(found.incidents)} labelled incidents counts: too little was spent or observed."
         return f"The catalogue's policy would have sent {pages}", (f"{why} Of recall nothing can be said.",)
     false = quality.pages - quality.true_pages
     told = f"The catalogue's policy pages {quality.detected} of {quality.events} incidents, and {false} times falsely"
