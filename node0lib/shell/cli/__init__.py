@@ -1,7 +1,7 @@
 """The command line: every verb of node0, one module each.
 
->>> sorted(main.commands)
-['alerts', 'config', 'cycle', 'dashboard', 'evidence', 'lab', 'metrics', 'replay', 'run', 'simulate', 'slo']
+>>> print(*sorted(main.commands))
+alerts canary config cycle dashboard dora evidence lab metrics replay run simulate slo
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import click
 
 from node0lib.shell.cli.alerts import alerts
+from node0lib.shell.cli.canary import canary
 from node0lib.shell.cli.config import config
 from node0lib.shell.cli.cycle import cycle
 from node0lib.shell.cli.dashboard import dashboard
+from node0lib.shell.cli.dora import dora
 from node0lib.shell.cli.evidence import evidence
 from node0lib.shell.cli.frame import Verbs
 from node0lib.shell.cli.lab import lab
@@ -37,5 +39,5 @@ def main() -> None:
     """
 
 
-for verb in (alerts, config, cycle, dashboard, evidence, lab, metrics, replay, run, simulate, slo):
+for verb in (alerts, canary, config, cycle, dashboard, dora, evidence, lab, metrics, replay, run, simulate, slo):
     main.add_command(verb)
