@@ -295,6 +295,7 @@ def status(server: Server, tmp_path: Path) -> dict[str, Any]:
     ran = CliRunner().invoke(slo_status.status, words, catch_exceptions=False)
     assert ran.exit_code == 0, ran.output
     document = json.loads(ran.stdout)
+    assert document["source"].pop("warnings") == []
     assert document["source"] == {"name": f"prometheus at {server.url}", "address": server.url, "simulated": False}
     return {slo["name"]: slo for slo in document["slos"]}
 
