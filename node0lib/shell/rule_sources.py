@@ -6,7 +6,7 @@ defaults. What node0 cannot express of a file is told, and the rest is used.
 >>> catalogue_of(None, Path("configs/absent.yaml"))
 Traceback (most recent call last):
 ...
-node0lib.errors.ConfigError: configs/absent.yaml: there is no such configuration; name one with --config, or a FILE
+node0lib.errors.ConfigError: configs/absent.yaml: there is no such configuration; create it, or name a FILE
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def catalogue_of(
     ``period`` is the window of SLOs whose file names none; without it the alerting period is.
     """
     if file is None and not config.exists():
-        text = "there is no such configuration; name one with --config, or a FILE"
+        text = "there is no such configuration; create it, or name a FILE"
         raise ConfigError(f"{config.as_posix()}: {text}")
     known = load(config).catalogue if config.exists() else Catalogue(())
     if file is None:

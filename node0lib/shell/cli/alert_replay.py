@@ -17,7 +17,7 @@ from rich.table import Table
 
 from node0lib.alerts.policy import AlertPolicy, policy_of
 from node0lib.errors import ConfigError, DataError
-from node0lib.shell.cli.frame import config_option, console, echo_json, output_option
+from node0lib.shell.cli.frame import DEFAULT_CONFIG, config_option, console, echo_json, output_option
 from node0lib.timespan import format_duration, format_instant, parse_duration
 
 if TYPE_CHECKING:  # the kernels take a moment to load; --help does not need them
@@ -179,7 +179,7 @@ def _policy(config: Path, policy: str | None, slo: str | None) -> tuple[AlertPol
         if slo is not None:
             raise ConfigError("--slo and --policy exclude each other: a policy file has an objective of its own")
         return read_alert_policy(Path(policy)), policy
-    known = config.exists()
+    known = config.exists() or config != DEFAULT_CONFIG  # one that was named must be there
     if not known and slo is not None:
         raise ConfigError(f"--slo: there is no configuration {config}; name one with --config, or use --policy")
     catalogue = load(config).catalogue if known else Catalogue(())

@@ -15,7 +15,7 @@ import click
 from node0lib.alerts.goals import Goals
 from node0lib.alerts.policy import AlertPolicy, policy_of
 from node0lib.errors import ConfigError
-from node0lib.shell.cli.frame import config_option, console, echo_json, output_option, shown_progress
+from node0lib.shell.cli.frame import DEFAULT_CONFIG, config_option, console, echo_json, output_option, shown_progress
 
 if TYPE_CHECKING:  # the kernels and Optuna take a moment to load; --help does not need them
     from node0lib.simulate.scenario import Scenario
@@ -100,7 +100,7 @@ def _default(config: Path, slo: str | None) -> tuple[AlertPolicy, str]:
     from node0lib.shell.config import load
     from node0lib.slo.catalogue import Catalogue
 
-    known = config.exists()
+    known = config.exists() or config != DEFAULT_CONFIG  # one that was named must be there
     if not known and slo is not None:
         raise ConfigError(f"--slo: there is no configuration {config}; name one with --config")
     catalogue = load(config).catalogue if known else Catalogue(())

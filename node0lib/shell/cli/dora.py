@@ -34,16 +34,16 @@ out_option = click.option(
 
 @click.group(cls=Verbs)
 def dora() -> None:
-    """How well do we deliver? DORA's five metrics, each with sample size, interval and definition."""
+    """Delivery metrics: DORA's five, each with its interval."""
 
 
 @dora.group(cls=Verbs)
 def ingest() -> None:
-    """Bring deployments and incidents into one file of events; the same event twice counts once."""
+    """Bring deployments and incidents into one file of events."""
 
 
 @ingest.command("git")
-@click.option("--repo", type=click.Path(path_type=Path, file_okay=False), default=".", show_default=True)
+@click.option("--repo", type=click.Path(path_type=Path), default=".", show_default=True, help="Where it lies.")
 @click.option("--tags", "pattern", metavar="PATTERN", help="Tags that are deployments, as v*.  [default: *]")
 @click.option("--branch", help="Count what landed on this branch instead of tags.")
 @click.option(
@@ -55,7 +55,7 @@ def ingest() -> None:
     help="When a tag was deployed: its own date if it is annotated, or always its commit's.",
 )
 @click.option("--service", help="The service's name.  [default: the repository's folder]")
-@click.option("--environment", default="production", show_default=True)
+@click.option("--environment", default="production", show_default=True, help="Where tags are deployed to.")
 @click.option("--allow-shallow", is_flag=True, help="Take a shallow clone, though commits are missing.")
 @out_option
 @output_option
@@ -105,7 +105,9 @@ def _from_file(kind: Format, about: str) -> click.Command:
         events = (event for path in files for event in read_events(path, kind))
         _account(out, append_events(out, events, SystemClock().now()), [], output)
 
-    command.__doc__ = f"""Take deployments and incidents from {about}.
+    command.__doc__ = f"""Take deployments and incidents from {kind.upper()}.
+
+    It is {about}.
 
     All or nothing: if anything in FILE is wrong, --out stays as it was.
 
@@ -135,10 +137,10 @@ def _account(out: Path, done: Appended, notes: Sequence[str], output: str) -> No
 
 @dora.command()
 @click.option("--events", "files", type=click.Path(path_type=Path), multiple=True, required=True, help="Repeatable.")
-@click.option("--profile", "name", type=click.Choice(list(PROFILES)), default="node0", show_default=True)
+@click.option("--profile", "name", type=click.Choice(list(PROFILES)), default="node0", help="Whose definitions.")
 @click.option("--author", is_flag=True, help="Count lead time from the author's time instead of the committer's.")
-@click.option("--environment", "environments", multiple=True, default=["production"], show_default=True)
-@click.option("--window", "windows", multiple=True, default=["7d", "30d"], show_default=True)
+@click.option("--environment", "environments", multiple=True, default=["production"], show_default=True, help="Which.")
+@click.option("--window", "windows", multiple=True, default=["7d", "30d"], show_default=True, help="How long.")
 @click.option("--weeks", type=click.IntRange(1, 520), default=12, show_default=True, help="Whole weeks for the trends.")
 @click.option("--at", metavar="INSTANT", help="Report as it was at this time.  [default: now]")
 @output_option

@@ -23,11 +23,12 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from node0lib.errors import ConfigError, Node0Error, RefusedError
 
 _OUTPUT = "node0.output"
+DEFAULT_CONFIG = Path("configs/node0.yaml")
 config_option = click.option(
     "--config",
     "-c",
     type=click.Path(path_type=Path),
-    default=Path("configs/node0.yaml"),
+    default=DEFAULT_CONFIG,
     show_default=True,
     help="The configuration to run by.",
 )
