@@ -1,7 +1,9 @@
 """Thresholds by search: tapes, scores, fronts, verdicts and ``node0 alerts search``."""
 
+import contextlib
 import json
 import math
+import tempfile
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -275,7 +277,8 @@ def test_a_policy_is_written_as_it_is_read() -> None:
 
 
 def _run(*words: str) -> Result:
-    return CliRunner().invoke(command, [*words, "--config", "none.yaml"])
+    with tempfile.TemporaryDirectory() as nowhere, contextlib.chdir(nowhere):  # no configuration: the defaults
+        return CliRunner().invoke(command, list(words))
 
 
 EASY = "recall: 50%\nfalse_pages: 1\n"

@@ -9,20 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
 
 from node0lib.dora.history import Builder
 from node0lib.dora.profiles import PROFILES, profile
-from node0lib.dora.report import GroupReport, Metric, Report
-from node0lib.dora.report import report as reported
 from node0lib.errors import ConfigError, DataError
 from node0lib.shell.cli.frame import Verbs, console, echo_json, output_option
 from node0lib.shell.clocks import SystemClock
 from node0lib.shell.dora_files import Appended, Format, append_events, read_events
 from node0lib.shell.git_history import Delivered, When, from_branch, from_tags, known_tags, tags_moved, tags_of
 from node0lib.timespan import format_instant, parse_duration, parse_instant
+
+if TYPE_CHECKING:  # pandas takes a moment to load; --help does not need it
+    from node0lib.dora.report import GroupReport, Metric, Report
 
 out_option = click.option(
     "--out",
@@ -163,6 +165,8 @@ def report(
     Exit codes: 0 reported, 2 a file, an environment or an option is wrong,
     1 the events contradict themselves or lie in the future.
     """
+    from node0lib.dora.report import report as reported
+
     now = SystemClock().now()
     moment = _moment(at, now)
     builder = Builder(now)
