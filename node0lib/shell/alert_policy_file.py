@@ -33,9 +33,8 @@ from node0lib.alerts.policy import AlertPolicy, BurnAlert
 from node0lib.errors import ConfigError
 from node0lib.shell.catalogue_file import checked, items, unique
 from node0lib.shell.files import write_atomic
-from node0lib.shell.mistakes import Mistakes
+from node0lib.shell.mistakes import content_of, opened
 from node0lib.shell.schema import STRICTLY, Contradictions, Duration, Inner, Model, Share, Wait
-from node0lib.shell.yaml_lines import parse
 from node0lib.slo.catalogue import Severity
 from node0lib.timespan import format_duration
 
@@ -93,19 +92,12 @@ class PolicyModel(Model):
 
 def read_alert_policy(path: Path) -> AlertPolicy:
     """Return the policy in a file; raises ConfigError with every mistake, each with its line."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror or error}); name a policy file") from error
-    return parse_alert_policy(content, str(path))
+    return parse_alert_policy(content_of(path, "a policy file"), str(path))
 
 
 def parse_alert_policy(content: bytes, shown: str) -> AlertPolicy:
     """Return the policy that YAML bytes hold; raises ConfigError with every mistake."""
-    mistakes = Mistakes()
-    source = mistakes.source(parse(content), shown)
-    if source.document.unreadable:
-        mistakes.raise_if_any()
+    mistakes, source = opened(content, shown)
     heading = checked(mistakes, source, (), PolicyModel)
     unique(mistakes, source, ("alerts",), "name")
     paths = items(mistakes, source, ("alerts",), example=_EXAMPLE)

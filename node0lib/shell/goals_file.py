@@ -27,9 +27,8 @@ from pydantic import AfterValidator, Field
 from node0lib.alerts.goals import Blips, Burn, Goals, Outage
 from node0lib.errors import ConfigError
 from node0lib.shell.catalogue_file import checked
-from node0lib.shell.mistakes import Mistakes, Source
+from node0lib.shell.mistakes import Mistakes, Source, content_of, opened
 from node0lib.shell.schema import Contradictions, Duration, Model, Share
-from node0lib.shell.yaml_lines import parse
 
 _GOALS = ("false_pages", "outage", "burn", "recall", "reset")
 
@@ -92,19 +91,12 @@ class GoalsModel(Model):
 
 def read_goals(path: Path) -> Goals:
     """Return the goals in a file; raises ConfigError with every mistake, each with its line."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror or error}); name a goals file") from error
-    return parse_goals(content, str(path))
+    return parse_goals(content_of(path, "a goals file"), str(path))
 
 
 def parse_goals(content: bytes, shown: str) -> Goals:
     """Return the goals that YAML bytes hold; raises ConfigError with every mistake."""
-    mistakes = Mistakes()
-    source = mistakes.source(parse(content), shown)
-    if source.document.unreadable:
-        mistakes.raise_if_any()
+    mistakes, source = opened(content, shown)
     whole = checked(mistakes, source, (), GoalsModel)
     outage = _section(mistakes, source, "outage", OutageModel)
     burn = _section(mistakes, source, "burn", BurnModel)

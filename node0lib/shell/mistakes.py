@@ -20,13 +20,14 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from node0lib.errors import ConfigError
-from node0lib.shell.yaml_lines import Document, KeyPath
+from node0lib.shell.yaml_lines import Document, KeyPath, parse
 
 M = TypeVar("M", bound=BaseModel)
 _NAMES = ("name", "control")
@@ -103,6 +104,23 @@ class Mistakes:
         else:
             text = sentence(detail, secret=_is_secret(field))
         self.add(source, (*path, *loc), text)
+
+
+def content_of(path: Path, what: str) -> bytes:
+    """Return the bytes of a file that a person named; raises ConfigError, saying ``what`` ("a policy file") to name."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror or error}); name {what}") from error
+
+
+def opened(content: bytes, shown: str) -> tuple[Mistakes, Source]:
+    """Return YAML bytes as a source that can be looked into; raises ConfigError if there is no document at all."""
+    mistakes = Mistakes()
+    source = mistakes.source(parse(content), shown)
+    if source.document.unreadable:
+        mistakes.raise_if_any()
+    return mistakes, source
 
 
 def spelled(path: KeyPath, document: Document) -> str:

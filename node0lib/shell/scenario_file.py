@@ -24,10 +24,10 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 from node0lib.alerts.replay import BucketSeries, CounterSeries
 from node0lib.errors import ConfigError, DataError, Node0Error
 from node0lib.shell.catalogue_file import checked, items, unique
-from node0lib.shell.mistakes import Mistakes, Source
+from node0lib.shell.mistakes import Mistakes, Source, content_of, opened
 from node0lib.shell.schema import Duration, Model, Share
 from node0lib.shell.series_file import read_series
-from node0lib.shell.yaml_lines import KeyPath, parse
+from node0lib.shell.yaml_lines import KeyPath
 from node0lib.simulate.scenario import MOST_STEPS, Fault, Floor, Scenario, Traffic
 from node0lib.timespan import format_duration, parse_instant
 
@@ -105,19 +105,12 @@ class ScenarioModel(Model):
 
 def read_scenario(path: Path) -> Scenario:
     """Return the scenario in a file; raises ConfigError with every mistake, each with its line."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror or error}); name a scenario file") from error
-    return parse_scenario(content, str(path), folder=path.parent)
+    return parse_scenario(content_of(path, "a scenario file"), str(path), folder=path.parent)
 
 
 def parse_scenario(content: bytes, shown: str, folder: Path = Path()) -> Scenario:
     """Return the scenario that YAML bytes hold; ``folder`` is what a recorded series lies relative to."""
-    mistakes = Mistakes()
-    source = mistakes.source(parse(content), shown)
-    if source.document.unreadable:
-        mistakes.raise_if_any()
+    mistakes, source = opened(content, shown)
     scenario = scenario_at(mistakes, source, (), folder)
     mistakes.raise_if_any()
     if scenario is None:

@@ -36,10 +36,10 @@ from node0lib.alerts.quality import QualityRules
 from node0lib.errors import ConfigError, Node0Error
 from node0lib.shell.alert_policy_file import AlertModel
 from node0lib.shell.catalogue_file import checked, items, unique
-from node0lib.shell.mistakes import Mistakes, Source, nearest, shown
+from node0lib.shell.mistakes import Mistakes, Source, content_of, nearest, opened, shown
 from node0lib.shell.scenario_file import FaultModel, FloorModel, ScenarioModel, TrafficModel, traffic_of
 from node0lib.shell.schema import STRICTLY, Contradictions, Duration, Model, Share, Wait
-from node0lib.shell.yaml_lines import KeyPath, parse
+from node0lib.shell.yaml_lines import KeyPath
 from node0lib.simulate.gallery import FAULTS
 from node0lib.simulate.months import PAGE
 from node0lib.simulate.scenario import Fault, Floor, Scenario, Traffic
@@ -121,19 +121,12 @@ class SweepModel(ScenarioModel):
 
 def read_sweep(path: Path) -> Sweep:
     """Return the sweep in a file; raises ConfigError with every mistake, each with its line."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror or error}); name a sweep file") from error
-    return parse_sweep(content, str(path), path.parent)
+    return parse_sweep(content_of(path, "a sweep file"), str(path), path.parent)
 
 
 def parse_sweep(content: bytes, told: str, folder: Path = Path()) -> Sweep:
     """Return the sweep that YAML bytes hold; ``folder`` is what recorded series lie relative to."""
-    mistakes = Mistakes()
-    source = mistakes.source(parse(content), told)
-    if source.document.unreadable:
-        mistakes.raise_if_any()
+    mistakes, source = opened(content, told)
     whole = checked(mistakes, source, (), SweepModel)
     axes = _Axes(mistakes, source, folder, whole)
     traffics, floors = dict(axes.traffics()), dict(axes.floors())
