@@ -21,12 +21,10 @@ from pathlib import Path
 import yaml
 
 from node0lib.errors import ConfigError, Node0Error, RunError
-from node0lib.shell.catalogue_edit import Edit
-from node0lib.shell.catalogue_file import read_catalogue, too_fine, unanswerable
+from node0lib.shell.catalogue_edit import Edit, read_edited
 from node0lib.shell.config import load
 from node0lib.shell.files import write_atomic
-from node0lib.shell.mistakes import Mistakes
-from node0lib.shell.settings import PrometheusTelemetry, Settings
+from node0lib.shell.settings import Settings
 from node0lib.shell.yaml_lines import KeyPath, parse
 from node0lib.simulate.thresholds import Chosen, percentage
 from node0lib.slo.catalogue import Alerting, AlertPair, Catalogue
@@ -153,19 +151,10 @@ def _applied(text: str, spans: Iterable[_Span]) -> str:
 
 def _check(edit: Edit, keys: KeyPath, settings: Settings, alerting: Alerting, chosen: Chosen) -> None:
     """Raise ConfigError unless the edited text is right, and says what was chosen."""
-    mistakes = Mistakes()
-    source = mistakes.source(parse(edit.after), f"{edit.shown} (edited)")
     try:
-        mistakes.raise_if_any()
-        read = read_catalogue(mistakes, source, keys)
-        prometheus = settings.telemetry if isinstance(settings.telemetry, PrometheusTelemetry) else None
-        for where, slo in read.slos:
-            fine = too_fine(slo, prometheus.endpoint.scrape_interval) if prometheus else ()
-            for below, told in (*unanswerable(slo, "prometheus" if prometheus else "embedded"), *fine):
-                mistakes.add(source, (*where, *below), told)
-        mistakes.raise_if_any()
+        read = read_edited(edit.after, edit.shown, keys, settings)
     except Node0Error as error:
         raise ConfigError(f"{error}\nnothing can be written: the catalogue would not be right") from None
-    said = read.catalogue.alerting, read.catalogue.slo(chosen.slo).objective
+    said = read.alerting, read.slo(chosen.slo).objective
     if said != (alerting, chosen.objective):
         raise ConfigError(f"{edit.shown}: its pairs are written with aliases and cannot be edited here; do it by hand")

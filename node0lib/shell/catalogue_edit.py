@@ -32,6 +32,7 @@ from node0lib.shell.config import load
 from node0lib.shell.mistakes import Mistakes, Source
 from node0lib.shell.settings import PrometheusTelemetry, Settings
 from node0lib.shell.yaml_lines import KeyPath, parse
+from node0lib.slo.catalogue import Catalogue
 
 _MARK = b"\xef\xbb\xbf"
 
@@ -66,7 +67,10 @@ def added(config: Path, items: Callable[[str], Sequence[str]]) -> Edit:
     ending = "\r\n" if "\r\n" in text else "\n"
     new = inserted(text, keys, lambda indent: [part.replace("\n", ending) for part in items(indent)], ending)
     after = (_MARK if before.startswith(_MARK) else b"") + new.encode("utf-8")
-    _check(after, shown, keys[:-1], settings)
+    try:
+        read_edited(after, shown, keys[:-1], settings)
+    except ConfigError as error:
+        raise ConfigError(f"{error}\nnothing was added: the catalogue would not be right") from None
     return Edit(path, shown, before, after)
 
 
@@ -123,8 +127,8 @@ def _catalogue(settings: Settings) -> tuple[Path, KeyPath]:
     return settings.config, ("slo", "slos")
 
 
-def _check(content: bytes, shown: str, path: KeyPath, settings: Settings) -> None:
-    """Raise ConfigError with every mistake that the edited catalogue would have."""
+def read_edited(content: bytes, shown: str, path: KeyPath, settings: Settings) -> Catalogue:
+    """Return the catalogue that the edited bytes hold; raises ConfigError with every mistake that it would have."""
     mistakes = Mistakes()
     source: Source = mistakes.source(parse(content), f"{shown} (edited)")
     mistakes.raise_if_any()
@@ -135,7 +139,5 @@ def _check(content: bytes, shown: str, path: KeyPath, settings: Settings) -> Non
         fine = too_fine(slo, prometheus.endpoint.scrape_interval) if prometheus else ()
         for below, text in (*unanswerable(slo, kind), *fine):
             mistakes.add(source, (*where, *below), text)
-    try:
-        mistakes.raise_if_any()
-    except ConfigError as error:
-        raise ConfigError(f"{error}\nnothing was added: the catalogue would not be right") from None
+    mistakes.raise_if_any()
+    return read.catalogue
