@@ -58,9 +58,9 @@ class Arm:
 
 @dataclass(frozen=True)
 class Look:
-    """What one look adds: control and canary at the same time, ``minute`` since the rollout began."""
+    """What one look adds: control and canary at the same time, ``minute`` since the rollout began (may be broken)."""
 
-    minute: int
+    minute: float
     control: Arm
     canary: Arm
 
@@ -127,6 +127,39 @@ class Target(Protocol):
 
         ``first_minute`` counts from the rollout's start at ``at``; a share of 1 leaves the control empty.
         """
+        ...
+
+
+class Split(Protocol):
+    """Traffic between a stable revision and a canary of it: what a rollout may command, and what it gets to see.
+
+    Every command is confirmed before it returns (weights are read back); RunError where it cannot be.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def simulated(self) -> bool: ...
+
+    def prepare(self, control: Policy, candidate: Policy) -> None:
+        """Bring the stable revision to ``control`` and the canary, without traffic yet, to ``candidate``."""
+        ...
+
+    def baseline(self, *, margin_p95: float, margin_p99: float) -> Baseline:
+        """Measure the stable revision before the canary gets traffic; margins are relative (0.05 is +5%)."""
+        ...
+
+    def send(self, share: float) -> None:
+        """Send ``share`` in [0, 1] of the traffic to the canary; returns once that was read back."""
+        ...
+
+    def look(self) -> Look:
+        """Return what came since the last look or ``send``, whichever was later; raises DataError if that is lost."""
+        ...
+
+    def promote(self) -> None:
+        """Bring the stable revision to the candidate and send it all traffic; returns once both were read back."""
         ...
 
 

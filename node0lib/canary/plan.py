@@ -34,17 +34,14 @@ from datetime import timedelta
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from node0lib.canary.arms import WIDEST
+from node0lib.canary.sequential import log_e
 from node0lib.errors import ConfigError
 from node0lib.slo.catalogue import CanaryRules, ChangeRule
 
 _MOST = 1e13
-_SD, _POINTS = 1.0, 40  # those of the sequential judge, whose counts are integers; a test holds the two together
-_STEPS = (np.arange(_POINTS) + 0.5) * (4 * _SD / _POINTS)
-_LOG_WEIGHTS = -0.5 * (_STEPS / _SD) ** 2 - math.log(float(np.exp(-0.5 * (_STEPS / _SD) ** 2).sum()))
 _MINUTE = timedelta(minutes=1)
 _YEAR = 366 * 24 * 60
 _MARGINS = tuple(m / 100 for m in (1, 2, 3, 5, 7.5, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 300, 500, 900))
@@ -201,15 +198,8 @@ def _log_e(seen: Sequence[tuple[float, float]], ask: Asked, *, true: float, powe
     bad = requests * ask.rate * (true + 1 / odds)
     expected = bad * (true * odds / (1 + true * odds))
     spread = float(np.sqrt((expected * (1 - expected / bad)).sum())) * float(ndtri(power))
-    canary = float(expected.sum()) + (-spread if above else spread)
-
-    def likelihood(ratios: NDArray[np.float64]) -> NDArray[np.float64]:
-        tries = (bad[:, None] * np.log1p(odds[:, None] * ratios[None, :])).sum(axis=0)
-        return np.asarray(canary * np.log(ratios) - tries)
-
-    beyond = likelihood(ask.ratio * np.exp(_STEPS if above else -_STEPS)) + _LOG_WEIGHTS
-    top = float(beyond.max())
-    return top + math.log(float(np.exp(beyond - top).sum())) - float(likelihood(np.array([ask.ratio]))[0])
+    canary = expected * (1 + (-spread if above else spread) / float(expected.sum()))
+    return float(log_e(shares, np.stack([bad - canary, canary], axis=-1), ask.ratio, above=above))
 
 
 def plan(rule: ChangeRule, rules: CanaryRules, traffic: Traffic, *, power: float = POWER) -> Plan:
