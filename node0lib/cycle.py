@@ -11,14 +11,15 @@ a value on which the control plane acts. The notebook calls the same steps one b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from node0lib.canary.rollout import Change, Rollout, roll_out
+from node0lib.canary.walk import Change, Walked, roll_out
+from node0lib.evidence.approval import Approved
 from node0lib.gates import Gates, Incident, ask, firing
 from node0lib.ihsan import Control, Facts, IhsanScore, score
-from node0lib.optimize.propose import Proposal, Search, propose
+from node0lib.optimize.propose import Proposal, Search, measured, propose
 from node0lib.optimize.risk import Classified, classify
 from node0lib.ports import Policy, Progress, Target
 from node0lib.sli.series import Counts
@@ -61,7 +62,8 @@ class Given:
 
     ``counts`` maps SLO and window ("1h") to events; ``ihsan_history`` are the scores of earlier cycles within the
     invariant's window; ``policy`` is the live one, ``target`` names what it governs (None: nothing can be tried),
-    ``seed`` drives the rollout's draws on a simulated target; ``recent_change`` is the one that is still watched.
+    ``seed`` drives the rollout's draws on a simulated target; ``recent_change`` is the one that is still watched;
+    ``approved`` is the one that is tried next, in place of a search.
     """
 
     at: datetime
@@ -78,6 +80,7 @@ class Given:
     incidents: tuple[Incident, ...]
     seed: int
     recent_change: RecentChange | None = None
+    approved: Approved | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ class CycleResult:
     gates: Gates
     proposal: Proposal | None
     classified: Classified | None
-    rollout: Rollout | None
+    rollout: Walked | None
     decision: Decision
 
 
@@ -169,9 +172,14 @@ def ask_gates(given: Given, rules: Rules, statuses: tuple[SloStatus, ...], ihsan
 def find_proposal(
     given: Given, rules: Rules, gates: Gates, target: Target | None, progress: Progress
 ) -> Proposal | None:
-    """Search a better policy, if the gates are open, a target is there, and no earlier change must be taken back."""
+    """Search a better policy, if the gates are open, a target is there, and no earlier change must be taken back.
+
+    An approved candidate is measured instead: it was approved on what an earlier hour showed.
+    """
     if not gates.open or target is None or _take_back(given, rules) is not None:
         return None
+    if given.approved is not None:
+        return replace(measured(target, given.policy, given.approved.policy, rules.search, given.at), trials=0)
     return propose(target, given.policy, rules.search, given.at, progress)
 
 
@@ -179,8 +187,8 @@ def classify_proposal(rules: Rules, proposal: Proposal | None) -> Classified | N
     """Classify the proposal's risk."""
     if proposal is None:
         return None
-    estimate = proposal.estimate
-    return classify(proposal.kinds, estimate.improvement, estimate.confidence, rules.catalogue.classes)
+    improvement = max(-1.0, proposal.estimate.improvement)  # a loss can more than double
+    return classify(proposal.kinds, improvement, proposal.estimate.confidence, rules.catalogue.classes)
 
 
 def try_out(
@@ -190,7 +198,7 @@ def try_out(
     classified: Classified | None,
     target: Target | None,
     progress: Progress,
-) -> Rollout | None:
+) -> Walked | None:
     """Walk the class's stages, if the improvement is shown, safe, allowed, and needs no approval first."""
     if proposal is None or classified is None or target is None or not may_try(given, rules, proposal, classified):
         return None
@@ -199,7 +207,7 @@ def try_out(
         candidate=proposal.policy,
         rule=rules.catalogue.classes[classified.change_class],
         margins=rules.catalogue.canary,
-        error_limit=_error_limit(rules.catalogue),
+        error_limit=error_limit(rules.catalogue),
         at=given.at,
         seed=given.seed,
     )
@@ -208,10 +216,16 @@ def try_out(
 
 def may_try(given: Given, rules: Rules, proposal: Proposal, classified: Classified) -> bool:
     """Whether a change may be rolled out at all: worth it, safe, and neither the mode nor an approval in its way."""
-    approval = rules.catalogue.classes[classified.change_class].approval
+    approval = lacks_approval(given, rules, proposal, classified)
     in_order = score_ihsan(given, rules).value >= rules.catalogue.canary.ihsan_at_least
     wanted = worthwhile(rules, proposal) and proposal.safe
     return given.mode == "autonomous" and wanted and in_order and not approval
+
+
+def lacks_approval(given: Given, rules: Rules, proposal: Proposal, classified: Classified) -> bool:
+    """Whether the change's class asks for an approval that this very candidate does not have, for such a class."""
+    has = given.approved is not None and given.approved.covers(proposal.policy, classified.change_class)
+    return rules.catalogue.classes[classified.change_class].approval and not has
 
 
 def worthwhile(rules: Rules, proposal: Proposal) -> bool:
@@ -219,7 +233,7 @@ def worthwhile(rules: Rules, proposal: Proposal) -> bool:
     return proposal.estimate.low > rules.search.worthwhile
 
 
-def _error_limit(catalogue: Catalogue) -> float:
+def error_limit(catalogue: Catalogue) -> float:
     """The error share at which the fastest alert of the strictest ratio SLO would fire: a watch's absolute limit."""
     ratios = [s for s in catalogue.slos if s.kind == "ratio"]
     factor = max(p.factor(catalogue.alerting.period) for p in catalogue.alerting.pairs)
@@ -227,14 +241,9 @@ def _error_limit(catalogue: Catalogue) -> float:
 
 
 def decide(
-    given: Given,
-    rules: Rules,
-    gates: Gates,
-    proposal: Proposal | None,
-    classified: Classified | None,
-    rollout: Rollout | None,
-    target: Target | None,
-) -> Decision:
+    given: Given, rules: Rules, gates: Gates, proposal: Proposal | None, classified: Classified | None,
+    rollout: Walked | None, target: Target | None,
+) -> Decision:  # fmt: skip
     """Say what should happen; the first reason that applies wins, and "no change" is a good answer."""
     live = given.policy
     if (taken_back := _take_back(given, rules)) is not None:
@@ -255,8 +264,9 @@ def decide(
     if given.mode == "recommend":
         return Decision("recommended", (f"{_interval(proposal)}; mode is recommend, nothing is applied",), live)
     if rollout is None:
-        return Decision("held", (_why_held(rules, classified),), live)
-    return _after(rollout, proposal, live)
+        return Decision("held", (_why_held(given, rules, proposal, classified),), live)
+    found = _after(rollout, proposal, live)
+    return replace(found, reasons=(*found.reasons, str(given.approved))) if given.approved is not None else found
 
 
 def _take_back(given: Given, rules: Rules) -> Decision | None:
@@ -294,13 +304,13 @@ def watched(given: Given, rules: Rules, change: RecentChange) -> tuple[str, ...]
     return (f"the change of cycle {change.cycle} is taken back", *reasons) if reasons else ()
 
 
-def _why_held(rules: Rules, classified: Classified | None) -> str:
-    if classified is not None and rules.catalogue.classes[classified.change_class].approval:
+def _why_held(given: Given, rules: Rules, proposal: Proposal, classified: Classified | None) -> str:
+    if classified is not None and lacks_approval(given, rules, proposal, classified):
         return f"the change needs an approval: {'; '.join(classified.reasons)}"
     return f"the ihsan score is under {rules.catalogue.canary.ihsan_at_least:g}, which a rollout needs"
 
 
-def _after(rollout: Rollout, proposal: Proposal, live: Policy) -> Decision:
+def _after(rollout: Walked, proposal: Proposal, live: Policy) -> Decision:
     if rollout.ending == "promoted":
         return Decision("applied", (_interval(proposal), *rollout.reasons), proposal.policy)
     if rollout.ending == "rolled_back":
@@ -314,15 +324,9 @@ def _interval(proposal: Proposal) -> str:
 
 
 def conclude(
-    given: Given,
-    statuses: tuple[SloStatus, ...],
-    ihsan: IhsanScore,
-    gates: Gates,
-    proposal: Proposal | None,
-    classified: Classified | None,
-    rollout: Rollout | None,
-    decision: Decision,
-) -> CycleResult:
+    given: Given, statuses: tuple[SloStatus, ...], ihsan: IhsanScore, gates: Gates, proposal: Proposal | None,
+    classified: Classified | None, rollout: Walked | None, decision: Decision,
+) -> CycleResult:  # fmt: skip
     """Put the steps' values together."""
     return CycleResult(
         at=given.at,

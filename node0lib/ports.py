@@ -58,11 +58,15 @@ class Arm:
 
 @dataclass(frozen=True)
 class Look:
-    """What one look adds: control and canary at the same time, ``minute`` since the rollout began (may be broken)."""
+    """What one look adds: control and canary at the same time, for ``length`` minutes from ``minute`` on.
+
+    ``minute`` counts since the rollout began; where looks are seconds apart, both are fractions.
+    """
 
     minute: float
     control: Arm
     canary: Arm
+    length: float = 1
 
 
 class Clock(Protocol):

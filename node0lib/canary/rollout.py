@@ -1,248 +1,339 @@
-"""Walk a change through the stages of its class: hold each share, judge every look, stop at the first failure.
+"""Walk a change through the stages of its class: a state machine without I/O.
 
-Evidence accumulates over the whole rollout of one revision; alpha is divided over the three metrics, beta is not
-(promotion asks for all of them). When a stage's time is over and something is still inconclusive, the class
-decides: ``extend`` takes the stage's time once more and goes on only if no harm above ``harm_cap`` is left
-unexcluded; ``ask`` holds for a human. At a share of 1 no control is left: the last stage watches absolute limits.
-A class without stages is applied at once and watched for ``stage_duration``.
+``Rollout`` is a value: it takes an event and returns its successor and the commands that somebody else carries out
+(``canary.walk``). What an event means in a state is a ``Signal``; what follows is the ``TABLE``, which is the
+documentation. A pair that is not in it changes nothing.
 
->>> wilson_low(0, 100)
-0.0
+Rules
+- Shares rise only after a stage that passed, or that a person waved through.
+- At the end of a stage's time everything passes, or the class decides: ``extend`` takes the stage's time once more and
+  goes on only if no harm above ``harm_cap`` is left unexcluded; ``ask`` (and an extension that ends open) holds for a
+  person, for ``patience`` minutes at most, then the traffic goes back.
+- Harm that is shown, telemetry that is lost and an abort send the traffic back from every state in which the canary
+  has any, a promotion under way included.
+- A control that is itself beyond the absolute limit is no yardstick: hold, and neither promote nor blame the canary.
+- A new revision begins again: no traffic, first stage, no evidence.
+- At a share of 1 no control is left: absolute limits are watched for the stage's time.
+- A class without stages is applied at once and watched for ``stage_duration``.
+
+>>> plan = Plan(shares=(0.05, 1.0), length=15, on_inconclusive="ask", harm_cap=2.0)
+>>> rollout, commands = Rollout.begin(plan, "candidate")
+>>> rollout.state.value, [c.kind for c in commands], commands[0].share
+('observing', ['send'], 0.05)
+>>> rollout, commands = rollout.step(Abort("somebody pulled the cord"))
+>>> rollout.state.value, [c.kind for c in commands], rollout.share
+('rolling_back', ['roll_back'], 0.0)
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from enum import Enum
 from typing import Literal
 
-from node0lib.canary.sequential import MetricVerdict, Tally, fails, judge
-from node0lib.ports import Arm, Baseline, Look, Policy, Progress, Target
-from node0lib.slo.catalogue import CanaryRules, ChangeRule
+from node0lib.canary.analysis import Reading
+from node0lib.errors import ConfigError
+from node0lib.ports import Policy
 
-StageOutcome = Literal["passed", "went_on", "failed", "held", "telemetry_lost"]
 Ending = Literal["promoted", "rolled_back", "held"]
-_METRICS = ("error_rate", "latency_p95", "latency_p99")
-_WIDEST = 20.0
-"""No margin is wider: where (almost) nobody waits for the control, a ratio to it means nothing."""
+CommandKind = Literal["send", "hold", "promote", "roll_back", "withdraw", "report"]
+
+
+class State(Enum):
+    """Where a rollout is; the canary has traffic in the first four of these and while it is being promoted."""
+
+    OBSERVING = "observing"
+    EXTENDED = "extended"
+    HELD = "held"
+    WATCHING = "watching"
+    WAITING = "waiting"  # for an approval, before any traffic
+    PROMOTING = "promoting"
+    ROLLING_BACK = "rolling_back"
+    WITHDRAWING = "withdrawing"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    WITHDRAWN = "withdrawn"
+
+
+class Signal(Enum):
+    """What an event means."""
+
+    NEXT = "a comparing stage comes next, and may"
+    ALL = "the whole traffic comes next, and may"
+    DONE = "the last stage is over, and well"
+    OPEN = "the time is over, and something is still open"
+    TIRED = "nobody decided in time"
+    FAILED = "harm is shown"
+    LOST = "telemetry is lost"
+    BROKEN = "the control is no yardstick"
+    ABORT = "somebody or something stops it"
+    REJECTED = "a person says no"
+    CONFIRMED = "what was commanded last has been read back"
+    REVISED = "another revision is to be rolled out"
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What one stage saw: its share of the traffic, its length, its totals, verdicts and outcome."""
+class Abort:
+    """Stop: a person, a deadline, a command that could not be carried out."""
 
-    share: float
-    minutes: int
-    control: Arm
-    canary: Arm
-    verdicts: tuple[MetricVerdict, ...]
-    outcome: StageOutcome
     reason: str
 
 
 @dataclass(frozen=True)
-class Rollout:
-    """The whole way; ``minutes`` from start to the decision. Traffic is back at the control unless promoted."""
+class Lost:
+    """Telemetry could not be had."""
 
-    stages: tuple[Stage, ...]
-    ending: Ending
-    reasons: tuple[str, ...]
-    minutes: int
+    reason: str
 
 
 @dataclass(frozen=True)
-class Change:
-    """The question a rollout answers: may ``candidate`` take over from ``control``?
+class Approved:
+    """A person says go on: begin, where an approval is needed, or past a stage that is held."""
 
-    ``error_limit`` is the absolute error share that the watch at 100% tolerates, in (0, 1].
+    by: str
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A person says no."""
+
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """The last command was carried out and read back."""
+
+
+@dataclass(frozen=True)
+class Revised:
+    """Another candidate is to be rolled out instead; ``revision`` is its digest."""
+
+    revision: str
+    candidate: Policy
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A look, ``minute`` since the rollout began, and what is known after it."""
+
+    minute: float
+    reading: Reading
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time passed without a look."""
+
+    minute: float
+
+
+Event = Abort | Lost | Approved | Rejected | Confirmed | Revised | Measured | Tick
+
+
+@dataclass(frozen=True)
+class Command:
+    """What is to be done: send ``share`` of the traffic to the canary (0 to roll back or withdraw), and why."""
+
+    kind: CommandKind
+    share: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a class is rolled out: shares in (0, 1], rising, ``length`` and ``patience`` in minutes.
+
+    Raises ConfigError if there is no share, or they do not rise within (0, 1].
     """
 
-    control: Policy
-    candidate: Policy
-    rule: ChangeRule
-    margins: CanaryRules
-    error_limit: float
-    at: datetime
-    seed: int
+    shares: tuple[float, ...]
+    length: float
+    on_inconclusive: Literal["extend", "ask"]
+    harm_cap: float
+    approval: bool = False
+    patience: float = 0.0
 
+    def __post_init__(self) -> None:
+        rising = all(a < b for a, b in zip((0.0, *self.shares), (*self.shares, 2.0), strict=True))
+        if not self.shares or not rising or self.shares[-1] > 1:
+            raise ConfigError(f"the stages {self.shares} must be shares that rise within (0, 1]; correct them")
 
-def roll_out(change: Change, target: Target, progress: Progress) -> Rollout:
-    """Walk every stage of the change's class on the target and say how it ended."""
-    baseline = target.baseline(
-        change.control,
-        margin_p95=change.margins.latency_p95,
-        margin_p99=change.margins.latency_p99,
-        at=change.at,
-        seed=change.seed,
-    )
-    shares = change.rule.stages or (1.0,)
-    looks: list[Look] = []
-    stages: list[Stage] = []
-    for number, share in enumerate(shares):
-        progress(f"canary at {share:.0%}", number, len(shares))
-        stages.append(_stage(change, target, baseline, share, looks))
-        if stages[-1].outcome not in ("passed", "went_on"):
-            break
-    progress("canary", len(shares), len(shares))
-    return _ended(stages, len(looks))
-
-
-def _ended(stages: Sequence[Stage], minutes: int) -> Rollout:
-    last = stages[-1]
-    endings: dict[StageOutcome, Ending] = {"failed": "rolled_back", "telemetry_lost": "rolled_back", "held": "held"}
-    ending = endings.get(last.outcome, "promoted")
-    reasons = tuple(s.reason for s in stages if s.outcome != "passed") or (last.reason,)
-    return Rollout(tuple(stages), ending, reasons if ending == "promoted" else (last.reason,), minutes)
-
-
-def _stage(change: Change, target: Target, baseline: Baseline, share: float, looks: list[Look]) -> Stage:
-    minutes = max(1, math.ceil(change.rule.stage_duration / timedelta(minutes=1)))
-    stage = _hold(change, target, baseline, share, minutes, looks)
-    if stage.outcome == "held" and change.rule.on_inconclusive == "extend" and share < 1:
-        more = _hold(change, target, baseline, share, minutes, looks)
-        enough = sum(look.canary.requests for look in looks) >= change.margins.minimum_requests
-        stage = _after_extension(_joined(stage, more), change.rule.harm_cap) if enough else _joined(stage, more)
-    return stage
-
-
-def _hold(
-    change: Change, target: Target, baseline: Baseline, share: float, minutes: int, looks: list[Look]
-) -> Stage:
-    """Keep the share for some minutes; appends its looks, and stops at the first look that fails."""
-    coming = target.split(
-        change.control,
-        change.candidate,
-        baseline=baseline,
-        share=share,
-        first_minute=len(looks),
-        minutes=minutes,
-        at=change.at,
-        seed=change.seed,
-    )
-    began = len(looks)
-    for look in coming:
-        if look.canary.requests == 0:
-            before = _verdicts(change, baseline, looks, began, share) if len(looks) > began else ()
-            looks.append(look)
-            text = f"no canary requests in minute {look.minute}: telemetry is lost"
-            return _seen(share, looks[began:], before, "telemetry_lost", text)
-        looks.append(look)
-        if _failing(change, baseline, looks, began, share):
-            verdicts = _verdicts(change, baseline, looks, began, share)
-            text = "; ".join(f"{v.metric}: {v.reason}" for v in verdicts if v.kind == "fail")
-            return _seen(share, looks[began:], verdicts, "failed", f"at {share:.0%}: {text}")
-    return _at_the_end(change, share, looks, began, _verdicts(change, baseline, looks, began, share))
-
-
-def _at_the_end(
-    change: Change, share: float, looks: list[Look], began: int, verdicts: tuple[MetricVerdict, ...]
-) -> Stage:
-    few = sum(look.canary.requests for look in looks) < change.margins.minimum_requests
-    open_ = [v for v in verdicts if v.kind != "pass"]
-    if few or open_:
-        text = "; ".join(f"{v.metric}: {v.reason}" for v in open_) or "too few canary requests"
-        return _seen(share, looks[began:], verdicts, "held", f"at {share:.0%}: {text}")
-    text = "; ".join(f"{v.metric}: {v.reason}" for v in verdicts)
-    return _seen(share, looks[began:], verdicts, "passed", f"at {share:.0%}: {text}")
-
-
-def _after_extension(stage: Stage, cap: float) -> Stage:
-    """After the extension: go on if every harm above the cap is excluded, else hold."""
-    if stage.outcome != "held":
-        return stage
-    worst = max(v.high for v in stage.verdicts)
-    if worst <= cap:
-        text = f"{stage.reason}; extended once, no harm above {cap:g} times is left"
-        return replace(stage, outcome="went_on", reason=text)
-    return replace(stage, reason=f"{stage.reason}; extended once, harm above {cap:g} times is not excluded")
-
-
-def _joined(first: Stage, more: Stage) -> Stage:
-    control, canary = _add([first.control, more.control]), _add([first.canary, more.canary])
-    return replace(more, minutes=first.minutes + more.minutes, control=control, canary=canary)
-
-
-def _seen(
-    share: float,
-    looks: Sequence[Look],
-    verdicts: tuple[MetricVerdict, ...],
-    outcome: StageOutcome,
-    reason: str,
-) -> Stage:
-    control, canary = _add([k.control for k in looks]), _add([k.canary for k in looks])
-    return Stage(share, len(looks), control, canary, verdicts, outcome, reason)
-
-
-def _add(arms: Sequence[Arm]) -> Arm:
-    fields = zip(*((a.requests, a.errors, a.slow_p95, a.slow_p99) for a in arms), strict=True)
-    return Arm(*(sum(column) for column in fields))
+    @property
+    def comparing(self) -> int:
+        """How many stages have a control."""
+        return sum(share < 1 for share in self.shares)
 
 
 @dataclass(frozen=True)
-class _Question:
-    """One metric of a comparison: its looks, and the largest ratio that is still harmless."""
-
-    metric: str
-    looks: tuple[Tally, ...]
-    margin: float
+class _Step:
+    to: State
+    command: CommandKind | None = None
 
 
-def _questions(change: Change, baseline: Baseline, looks: Sequence[Look]) -> Iterator[_Question]:
-    shares = (0.05, baseline.slow_p95), (0.01, baseline.slow_p99)
-    margins = (1 + change.margins.error_rate, *(allowed / max(slow, allowed / _WIDEST) for allowed, slow in shares))
-    for name, margin, bad in zip(_METRICS, margins, (_errors, _slow_p95, _slow_p99), strict=True):
-        tallies = (Tally((k.control.requests, k.canary.requests), (bad(k.control), bad(k.canary))) for k in looks)
-        yield _Question(name, tuple(tallies), max(1.0, margin))
+_S, _G = State, Signal
+_BACK, _AWAY = _Step(_S.ROLLING_BACK, "roll_back"), _Step(_S.WITHDRAWING, "withdraw")
+_UP, _ALL, _PROMOTE = _Step(_S.OBSERVING, "send"), _Step(_S.WATCHING, "send"), _Step(_S.PROMOTING, "promote")
+_HOLD = _Step(_S.HELD, "hold")
+TABLE: Mapping[tuple[State, Signal], _Step] = {
+    (_S.WAITING, _G.NEXT): _UP,
+    (_S.WAITING, _G.ALL): _ALL,
+    (_S.WAITING, _G.REJECTED): _AWAY,
+    (_S.WAITING, _G.TIRED): _AWAY,
+    (_S.WAITING, _G.ABORT): _BACK,
+    (_S.OBSERVING, _G.NEXT): _UP,
+    (_S.OBSERVING, _G.ALL): _ALL,
+    (_S.OBSERVING, _G.DONE): _PROMOTE,
+    (_S.OBSERVING, _G.OPEN): _Step(_S.EXTENDED, "report"),  # with on_inconclusive: ask, see Rollout._next
+    (_S.OBSERVING, _G.BROKEN): _HOLD,
+    (_S.EXTENDED, _G.NEXT): _UP,
+    (_S.EXTENDED, _G.ALL): _ALL,
+    (_S.EXTENDED, _G.DONE): _PROMOTE,
+    (_S.EXTENDED, _G.OPEN): _HOLD,
+    (_S.EXTENDED, _G.BROKEN): _HOLD,
+    (_S.HELD, _G.NEXT): _UP,
+    (_S.HELD, _G.ALL): _ALL,
+    (_S.HELD, _G.DONE): _PROMOTE,
+    (_S.HELD, _G.REJECTED): _AWAY,
+    (_S.HELD, _G.TIRED): _AWAY,
+    (_S.WATCHING, _G.DONE): _PROMOTE,
+    (_S.WATCHING, _G.OPEN): _HOLD,
+    (_S.PROMOTING, _G.CONFIRMED): _Step(_S.PROMOTED),
+    (_S.PROMOTING, _G.ABORT): _BACK,
+    (_S.ROLLING_BACK, _G.CONFIRMED): _Step(_S.ROLLED_BACK),
+    (_S.ROLLING_BACK, _G.ABORT): _BACK,  # once more
+    (_S.WITHDRAWING, _G.CONFIRMED): _Step(_S.WITHDRAWN),
+    (_S.WITHDRAWING, _G.ABORT): _BACK,
+    **{
+        (state, signal): _BACK
+        for state in (_S.OBSERVING, _S.EXTENDED, _S.HELD, _S.WATCHING)
+        for signal in (_G.FAILED, _G.LOST, _G.ABORT)
+    },
+}
+"""From a state, by a signal, to a state, with a command; what is not here changes nothing."""
+OVER: Mapping[State, Ending] = {
+    State.PROMOTED: "promoted",
+    State.ROLLED_BACK: "rolled_back",
+    State.WITHDRAWN: "held",
+}
+"""The states in which nothing more happens, and what they are called."""
+LOOKING = frozenset({State.OBSERVING, State.EXTENDED, State.HELD, State.WATCHING})
+"""The states in which the canary has traffic that is judged."""
 
 
-def _failing(change: Change, baseline: Baseline, looks: Sequence[Look], began: int, share: float) -> bool:
-    if share >= 1:
-        return any(v.kind == "fail" for v in _verdicts(change, baseline, looks, began, share))
-    alpha = change.margins.alpha / len(_METRICS)
-    return any(fails(q.looks, margin=q.margin, alpha=alpha) for q in _questions(change, baseline, looks))
+@dataclass(frozen=True)
+class Rollout:
+    """One revision on its way: ``share`` was commanded last, ``since`` is the minute at which this state began."""
 
+    plan: Plan
+    revision: str
+    state: State
+    stage: int
+    share: float
+    since: float
+    minute: float
+    reason: str
 
-def _verdicts(
-    change: Change, baseline: Baseline, looks: Sequence[Look], began: int, share: float
-) -> tuple[MetricVerdict, ...]:
-    """Compare all that the rollout has seen; at 100%, only what this stage has seen, and with limits."""
-    if share >= 1:
-        return _absolute(_add([k.canary for k in looks[began:]]), change.error_limit)
-    alpha, beta = change.margins.alpha / len(_METRICS), change.margins.beta
-    questions = _questions(change, baseline, looks)
-    return tuple(judge(q.metric, q.looks, margin=q.margin, alpha=alpha, beta=beta) for q in questions)
+    @classmethod
+    def begin(cls, plan: Plan, revision: str) -> tuple[Rollout, tuple[Command, ...]]:
+        """Begin with the first stage, or by waiting for an approval."""
+        new = cls(plan, revision, State.WAITING, -1, 0.0, 0.0, 0.0, "an approval is needed")
+        return (new, ()) if plan.approval else new._taken(new._onward(), "begins")
 
+    @property
+    def ending(self) -> Ending | None:
+        """How it ended; None while it goes on."""
+        return OVER.get(self.state)
 
-def _errors(arm: Arm) -> int:
-    return arm.errors
+    def step(self, event: Event) -> tuple[Rollout, tuple[Command, ...]]:
+        """Return what the rollout is after an event, and what is to be done."""
+        if isinstance(event, Revised):
+            return self._restarted(event.revision)
+        at = replace(self, minute=event.minute) if isinstance(event, Measured | Tick) else self
+        signal, reason = at._meaning(event)
+        if signal is None or (self.state, signal) not in TABLE:
+            return at, ()
+        return at._taken(signal, reason)
 
+    def _restarted(self, revision: str) -> tuple[Rollout, tuple[Command, ...]]:
+        """A new revision has no traffic and no evidence; what is over stays over."""
+        if self.ending is not None or revision == self.revision:
+            return self, ()
+        again = replace(self, revision=revision, state=State.WAITING, stage=-1, share=0.0, since=self.minute)
+        told = Command("withdraw", 0.0, "another revision is to be rolled out: it begins again, without evidence")
+        if self.plan.approval:
+            return replace(again, reason="an approval is needed"), (told,)
+        begun, commands = again._taken(again._onward(), "begins")
+        return begun, (told, *commands)
 
-def _slow_p95(arm: Arm) -> int:
-    return arm.slow_p95
+    def _meaning(self, event: Event) -> tuple[Signal | None, str]:
+        match event:
+            case Abort(reason):
+                return Signal.ABORT, reason
+            case Lost(reason):
+                return Signal.LOST, reason
+            case Rejected(by, reason):
+                return Signal.REJECTED, f"{by} says no: {reason}"
+            case Approved(by):
+                asked = self.state in (State.WAITING, State.HELD)
+                return (self._onward() if asked else None), f"{by} says go on"
+            case Confirmed():
+                return Signal.CONFIRMED, self.reason
+            case Measured(_, reading) if self.state in LOOKING:
+                return self._read(reading)
+        return self._waited()
 
+    def _waited(self) -> tuple[Signal | None, str]:
+        """Whether the time for a person to decide is over; without any patience nobody was asked."""
+        asked = self.state in (State.WAITING, State.HELD)
+        if not asked or self.minute - self.since < self.plan.patience:
+            return None, ""
+        return Signal.TIRED, f"{self.reason}; nobody decided" if self.plan.patience else self.reason
 
-def _slow_p99(arm: Arm) -> int:
-    return arm.slow_p99
+    def _read(self, reading: Reading) -> tuple[Signal | None, str]:
+        where = f"at {100 * self.share:g}%: "
+        if reading.lost:
+            return Signal.LOST, reading.lost
+        if reading.failed:
+            return Signal.FAILED, where + reading.failed
+        if reading.broken and self.state in (State.OBSERVING, State.EXTENDED):
+            return Signal.BROKEN, where + reading.broken
+        if self.state is State.HELD:
+            return self._waited()
+        if self.minute - self.since < self.plan.length - 1e-9:
+            return None, ""
+        return self._at_the_end(reading, where + reading.open_)
 
+    def _at_the_end(self, reading: Reading, text: str) -> tuple[Signal, str]:
+        if reading.passed:
+            return self._onward(), text
+        if self.state is not State.EXTENDED:
+            return Signal.OPEN, text
+        cap = f"harm above {self.plan.harm_cap:g} times"
+        if reading.worst <= self.plan.harm_cap:
+            return self._onward(), f"{text}; extended once, no {cap} is left"
+        return Signal.OPEN, f"{text}; extended once, {cap} is not excluded"
 
-def _absolute(seen: Arm, error_limit: float) -> tuple[MetricVerdict, ...]:
-    """Without a control: fail only what is surely (3 sigma) above twice the quantile's share, or the limit."""
-    limits = (error_limit, 0.10, 0.02)
-    counts = (seen.errors, seen.slow_p95, seen.slow_p99)
-    found = []
-    for name, limit, count in zip(_METRICS, limits, counts, strict=True):
-        low, share = wilson_low(count, seen.requests), count / seen.requests
-        text = f"{share:.3%} of {seen.requests:,} requests (limit {limit:.3%})"
-        kind: Literal["pass", "fail"] = "fail" if low > limit else "pass"
-        found.append(MetricVerdict(name, kind, None, low / limit, share / limit, 1.0, None, text))
-    return tuple(found)
+    def _onward(self) -> Signal:
+        following = self.plan.shares[self.stage + 1 : self.stage + 2]
+        if not following:
+            return Signal.DONE
+        return Signal.NEXT if following[0] < 1 else Signal.ALL
 
+    def _next(self, signal: Signal) -> _Step:
+        if (self.state, signal) == (State.OBSERVING, Signal.OPEN) and self.plan.on_inconclusive == "ask":
+            return _HOLD
+        return TABLE[self.state, signal]
 
-def wilson_low(count: int, n: int, z: float = 3.0) -> float:
-    """Return the lower end of Wilson's interval for a share, in [0, 1] (Wilson 1927)."""
-    share = count / n
-    centre = share + z * z / (2 * n)
-    spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, (centre - spread) / (1 + z * z / n))
+    def _taken(self, signal: Signal, reason: str) -> tuple[Rollout, tuple[Command, ...]]:
+        step = self._next(signal)
+        stage = self.stage + (step.command == "send")
+        if step.command == "send":
+            share = self.plan.shares[stage]
+        else:
+            share = 0.0 if step.command in ("roll_back", "withdraw") else self.share
+        kept = self.since if signal is Signal.CONFIRMED else self.minute
+        after = replace(self, state=step.to, stage=stage, share=share, since=kept, reason=reason)
+        return after, (Command(step.command, share, reason),) if step.command else ()

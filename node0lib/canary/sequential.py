@@ -10,6 +10,10 @@ inversion. No randomness, no tuning to the data.
 - A rollout has several stages, and a fault may begin in a late one. Evidence for harm is a mean of e-processes
   with weights fixed before: one that began with the rollout (90%), and one for every later stage that began with it
   (the other 10%, evenly). A mean of e-processes is one. Evidence for harmlessness is that of the whole rollout.
+- Where only so many bad ones are ``allowed`` (1% slower than a p99), there are two ways to pass, each with half of the
+  error: the ratio is shown under the margin, or the canary's own share under what is allowed. Where the control was
+  hardly ever slow, a ratio to it means nothing (``own_only``): then the canary's own share decides alone, and fails
+  where it is shown above what is allowed while the control's is shown under that.
 - ``design_effect`` D >= 1 says by how much the split of bad events varies more than independent requests would have it
   (failures in bursts of one client, say): its logarithms are divided by D. Bursts of D events each are then exactly as
   if they were single ones; for other noise of variance D it holds as far as the normal approximation does.
@@ -41,7 +45,7 @@ Floats = NDArray[np.float64]
 FROM_THE_START = 0.9
 """Weight of the evidence that began with the rollout, beside that of the later stages."""
 _SD, _POINTS = 1.0, 40
-_STEPS = (np.arange(_POINTS) + 0.5) * (4 * _SD / _POINTS)
+_STEPS = np.asarray((np.arange(_POINTS) + 0.5) * (4 * _SD / _POINTS), dtype=np.float64)
 _WEIGHTS = np.exp(-0.5 * (_STEPS / _SD) ** 2)
 _LOG_WEIGHTS = np.log(_WEIGHTS / _WEIGHTS.sum())
 _FINE = 0.025
@@ -102,10 +106,19 @@ def _log_sum(terms: Floats) -> Floats:
 
 
 class Evidence:
-    """One metric's evidence, look by look; ``stages`` is how many the rollout has."""
+    """One metric's evidence, look by look; ``stages`` is how many the rollout has, ``allowed`` a share in (0, 1)."""
 
-    def __init__(self, margin: float, *, design_effect: float = 1.0, stages: int = 1) -> None:
+    def __init__(
+        self,
+        margin: float,
+        *,
+        design_effect: float = 1.0,
+        stages: int = 1,
+        allowed: float | None = None,
+        own_only: bool = False,
+    ) -> None:
         self.margin, self._design_effect, self._stages = margin, design_effect, stages
+        self._allowed, self._own_only = allowed, own_only and allowed is not None
         low = min(0, math.floor(math.log(_LEAST / margin) / _FINE))
         high = max(0, math.floor(math.log(_MOST / margin) / _FINE))
         self._nulls = np.arange(low, high + 1)
@@ -140,6 +153,8 @@ class Evidence:
 
     def fails(self, alpha: float) -> bool:
         """Whether harm above the margin is shown: cheap enough to ask at every look."""
+        if self._own_only:
+            return self._own(1, _STEPS) >= -math.log(alpha) and self._own(0, -_STEPS) >= -math.log(alpha)
         return min(self.requests) > 0 and float(self._above(np.array([0]))[0]) >= -math.log(alpha)
 
     def judge(self, metric: str, *, alpha: float, beta: float) -> MetricVerdict:
@@ -148,13 +163,33 @@ class Evidence:
         if not min(self.requests):
             text = "an arm had no requests; missing data is never a pass"
             return MetricVerdict(metric, "no_data", None, 0.0, math.inf, margin, None, text)
-        low, high = self._interval(alpha, beta)
-        kind: VerdictKind = "fail" if self.fails(alpha) else "inconclusive"
-        if kind != "fail" and float(self._below(np.array([0]))[0]) >= -math.log(beta):
-            kind = "pass"
-        need = self._need(beta) if kind == "inconclusive" else None
+        each = beta if self._allowed is None or self._own_only else beta / 2
+        low, high = self._interval(alpha, each)
         ratio = None if self.bad[0] == 0 else self.bad[1] / self.requests[1] / (self.bad[0] / self.requests[0])
+        kind: VerdictKind = "fail" if self.fails(alpha) else "inconclusive"
+        surely_few = self._own(1, -_STEPS) >= -math.log(each)
+        surely_less = not self._own_only and float(self._below(np.array([0]))[0]) >= -math.log(each)
+        if kind != "fail" and (surely_few or surely_less):
+            kind, high = "pass", min(high, margin)
+        if (kind == "pass" and not surely_less) or (kind == "fail" and self._own_only):
+            return MetricVerdict(metric, kind, ratio, low, high, margin, None, self._own_reason(kind))
+        need = self._need(each) if kind == "inconclusive" else None
         return MetricVerdict(metric, kind, ratio, low, high, margin, need, _reason(kind, low, high, margin, need))
+
+    def _own_reason(self, kind: VerdictKind) -> str:
+        share, side = self.bad[1] / self.requests[1], "above" if kind == "fail" else "under"
+        return f"{share:.2%} of its requests are slow, surely {side} the {self._allowed:.0%} allowed"
+
+    def _own(self, arm: int, steps: Floats) -> float:
+        """The log e-value against an arm's share of bad ones being on the other side of what is allowed."""
+        return self._own_log_e(self.requests[arm], self.bad[arm], steps)
+
+    def _own_log_e(self, requests: float, bad: float, steps: Floats) -> float:
+        if self._allowed is None:
+            return -math.inf
+        odds = math.log(self._allowed / (1 - self._allowed)) + steps
+        terms = bad * steps + requests * (np.log1p(-1 / (1 + np.exp(-odds))) - math.log1p(-self._allowed))
+        return float(_log_sum(terms / self._design_effect + _LOG_WEIGHTS))
 
     def _above(self, nulls: NDArray[np.int64]) -> Floats:
         """Log e-values against "ratio <= margin x exp(null x step)", shape as ``nulls``."""
@@ -189,12 +224,16 @@ class Evidence:
         """Further canary requests until an equal canary would pass, were they to come as those before."""
         control, canary = self.requests
         rate = sum(self.bad) / (control + canary)
-        if rate == 0 or self.margin <= 1:
-            return None
         factors = 1.25 ** np.arange(75)
-        bad = np.stack([control * rate * factors, canary * rate * factors], axis=-1)[:, None, :]
-        share = np.array([canary / (control + canary)])
-        enough = log_e(share, bad, self.margin, above=False, design_effect=self._design_effect) >= -math.log(beta)
+        enough = np.zeros(factors.shape, dtype=bool)
+        if rate > 0 and self.margin > 1 and not self._own_only:
+            bad = np.stack([control * rate * factors, canary * rate * factors], axis=-1)[:, None, :]
+            share = np.array([canary / (control + canary)])
+            found = log_e(share, bad, self.margin, above=False, design_effect=self._design_effect)
+            enough |= found >= -math.log(beta)
+        if self._allowed is not None:
+            own = [self._own_log_e(canary * f, canary * f * rate, -_STEPS) for f in factors]
+            enough |= np.array(own) >= -math.log(beta)
         return max(1, round(canary * (float(factors[enough][0]) - 1))) if enough.any() else None
 
 

@@ -194,6 +194,7 @@ class CanaryModel(Model):
     beta: float = Field(default=0.05, gt=0, lt=0.5)
     minimum_requests: int = Field(default=100, ge=1)
     ihsan_at_least: Score = 95.0
+    design_effect: float = Field(default=1.0, ge=1, le=1000)
 
 
 class RollbackModel(Model):

@@ -147,7 +147,10 @@ class GateRules:
 
 @dataclass(frozen=True)
 class CanaryRules:
-    """Margins relative to the control (0.05 is +5%), and the error rates of the test."""
+    """Margins relative to the control (0.05 is +5%), and the error rates of the test.
+
+    ``design_effect`` (1 or more) is how much more the arms' shares of bad events vary than with independent requests.
+    """
 
     error_rate: float = 0.05
     latency_p95: float = 0.05
@@ -156,6 +159,7 @@ class CanaryRules:
     beta: float = 0.05
     minimum_requests: int = 100
     ihsan_at_least: float = 95.0
+    design_effect: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from node0lib.canary.plan import ALPHA, POWER, Need, Plan, StagePlan
-from node0lib.canary.verdict import Verdict
+from node0lib.canary.verdict import Finding, JudgeName, Verdict
 from node0lib.slo.catalogue import CanaryRules
 
 WIDTH = 80
@@ -59,14 +59,17 @@ def verdict_text(verdict: Verdict) -> Iterator[Text | Table]:
         yield Text("  what is not excluded may still be there", overflow="fold")
     table = _table(("metric", 24), ("verdict", 12), ("ratio", 6), ("not excluded", 14), ("margin", 7), ("canary n", 9))
     for finding in verdict.findings:
-        v = finding.verdict
-        kind = v.kind.replace("_", " ") + ("" if finding.counted else " (muted)")
-        known = verdict.judge == "sequential" and v.kind != "no_data"
-        table.add_row(
-            v.metric, Text(kind, _STYLES[v.kind]), times(v.ratio), f"{v.low:.2f}-{v.high:.2f}" if known else "-",
-            f"{v.margin:.3g}", f"{finding.sizes[1]:,}",
-        )  # fmt: skip
+        table.add_row(*_finding(finding, verdict.judge))
     yield table
+
+
+def _finding(finding: Finding, judge: JudgeName) -> tuple[str | Text, ...]:
+    v = finding.verdict
+    kind = Text(v.kind.replace("_", " ") + ("" if finding.counted else " (muted)"), _STYLES[v.kind])
+    if finding.absolute:
+        return v.metric, kind, "-", "-" if v.kind == "no_data" else f"{v.low:g}", f">={v.margin:.3g}", "-"
+    between = f"{v.low:.2f}-{v.high:.2f}" if judge == "sequential" and v.kind != "no_data" else "-"
+    return v.metric, kind, times(v.ratio), between, f"{v.margin:.3g}", f"{finding.sizes[1]:,}"
 
 
 def _table(*columns: tuple[str, int]) -> Table:

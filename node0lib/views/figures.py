@@ -27,8 +27,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Page
 from matplotlib.ticker import MaxNLocator
 
-from node0lib.canary.rollout import Rollout, Stage
 from node0lib.canary.sequential import MetricVerdict
+from node0lib.canary.walk import Stage, Walked
 from node0lib.optimize.propose import Proposal
 from node0lib.slo.budget import SloStatus
 from node0lib.slo.catalogue import Alerting, BudgetPolicy
@@ -238,7 +238,7 @@ def improvement(proposal: Proposal | None) -> Display:
     return picture(draw, height=1.5, alt=f"Estimated improvement {told}.", caption=caption)
 
 
-def canary(rollout: Rollout | None) -> Display:
+def canary(rollout: Walked | None) -> Display:
     """Draw what each stage could say of each metric: ratio canary to control, its interval, the margin."""
     if rollout is None:
         return note("No canary: no rollout took place.")

@@ -78,7 +78,7 @@ def _rollout(result: CycleResult) -> Headline:
     walked = result.rollout
     stages = "stage" if len(walked.stages) == 1 else "stages"
     ending = walked.ending.replace("_", " ").capitalize()
-    return "Rollout", ending, f"{len(walked.stages)} {stages} in {walked.minutes} minutes"
+    return "Rollout", ending, f"{len(walked.stages)} {stages} in {walked.minutes:g} minutes"
 
 
 def _ihsan(result: CycleResult) -> Headline:

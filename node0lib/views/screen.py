@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from node0lib.canary.rollout import Rollout, Stage
+from node0lib.canary.walk import Stage, Walked
 from node0lib.cycle import CycleResult
 from node0lib.gates import Gates
 from node0lib.slo.budget import SloStatus
@@ -142,14 +142,14 @@ def _wrapped(text: str, lines: int) -> Iterator[Text]:
     return (Text(f"  {part}") for part in found)
 
 
-def _rollout(rollout: Rollout | None) -> Iterator[Text]:
+def _rollout(rollout: Walked | None) -> Iterator[Text]:
     if rollout is None:
-        yield Text.assemble(("Rollout  ", "bold"), "none")
+        yield Text.assemble(("Walked  ", "bold"), "none")
         return
-    how = f"{rollout.ending.replace('_', ' ')} after {rollout.minutes} minutes"
-    yield Text.assemble(("Rollout  ", "bold"), f"{how}; ratio canary to control / its margin:")
+    how = f"{rollout.ending.replace('_', ' ')} after {rollout.minutes:g} minutes"
+    yield Text.assemble(("Walked  ", "bold"), f"{how}; ratio canary to control / its margin:")
     for s in rollout.stages:
-        name = f"{words.percent(s.share, 0)}, {s.minutes} min"
+        name = f"{words.percent(s.share, 0)}, {s.minutes:g} min"
         most = 3 if s is rollout.stages[-1] else 2
         yield from _told(s.outcome.replace("_", " "), name, _stage(s), lines=most, wide=14)
 

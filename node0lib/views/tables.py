@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from node0lib.canary.rollout import Rollout, Stage, StageOutcome
+from node0lib.canary.walk import Stage, StageOutcome, Walked
 from node0lib.cycle import Decision, Given
 from node0lib.gates import Gates
 from node0lib.ihsan import IhsanScore
@@ -157,7 +157,8 @@ def proposal(
             return note("No candidate: a gate is closed, so nothing was searched.")
         return note("No candidate: nothing better than the live policy was found, or there is no target to measure on.")
     knobs = (Column("knob"), Column("live", number=True), Column("candidate", number=True))
-    changes = table(f"The best of {found.trials} candidates changes", knobs, words.changes(live, found.policy))
+    who = f"The best of {found.trials} candidates" if found.trials else "The approved change"
+    changes = table(f"{who} changes", knobs, words.changes(live, found.policy))
     told = table("What is known of it", (Column("question"), Column("answer")), _known(found, classified))
     return Display(changes.html + told.html, f"{changes.text}\n\n{told.text}")
 
@@ -178,7 +179,7 @@ def _known(found: Proposal, classified: Classified | None) -> list[tuple[str, st
     return rows
 
 
-def rollout(walked: Rollout | None) -> Display:
+def rollout(walked: Walked | None) -> Display:
     """Every stage: outcome, length, requests of both arms, and what each metric showed."""
     if walked is None:
         return note("No rollout took place.")
@@ -189,7 +190,7 @@ def rollout(walked: Rollout | None) -> Display:
         *(Column(words.metric(name), number=True) for name in metrics), Column("besides"),
     )  # fmt: skip
     caption = (
-        f"The rollout ended after {walked.minutes} minutes: {walked.ending.replace('_', ' ')}. Of each metric: the "
+        f"The rollout ended after {walked.minutes:g} minutes: {walked.ending.replace('_', ' ')}. Of each metric: the "
         "largest ratio of canary to control that the data allow for / the margin that it must stay under; at 100%, "
         "where no control is left, the ratio is to an absolute limit"
     )
@@ -199,7 +200,7 @@ def rollout(walked: Rollout | None) -> Display:
 def _stage(stage: Stage, metrics: Sequence[str]) -> tuple[str, ...]:
     found = {v.metric: words.bound(v) for v in stage.verdicts}
     return (
-        words.percent(stage.share, 0), _STAGES[stage.outcome], str(stage.minutes),
+        words.percent(stage.share, 0), _STAGES[stage.outcome], f"{stage.minutes:g}",
         f"{stage.control.requests:,}", f"{stage.canary.requests:,}",
         *(found.get(name, "-") for name in metrics), "; ".join(words.beyond(stage.reason, stage.verdicts)) or "-",
     )  # fmt: skip

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from node0lib.canary.rollout import wilson_low
-from node0lib.canary.sequential import MetricVerdict, Tally, judge
+from node0lib.canary.analysis import wilson_low
+from node0lib.canary.sequential import Evidence, MetricVerdict, Tally, judge
 
 
 def _looks(ratio: float, n: int, seed: int, *, rate: float = 0.01, share: float = 0.05) -> list[Tally]:
@@ -88,3 +88,43 @@ def test_looks_may_be_split_or_joined() -> None:
 def test_wilsons_interval_is_the_published_one() -> None:
     """Wilson's lower bound for 10 of 100 at z = 1.96 is 0.0552 (Newcombe 1998)."""
     assert wilson_low(10, 100, z=1.959964) == pytest.approx(0.0552, abs=5e-5)
+
+
+def _slow(control: int, canary: int, looks: int, *, own_only: bool) -> MetricVerdict:
+    """Looks of 1,000 requests an arm, so many of them slow, of which 1% are allowed."""
+    evidence = Evidence(20.0 if own_only else 1.5, allowed=0.01, own_only=own_only)
+    for _ in range(looks):
+        evidence.add(Tally((1000, 1000), (control, canary)))
+    return evidence.judge("latency_p99", alpha=0.005, beta=0.05)
+
+
+def test_where_nobody_is_slow_the_own_share_decides() -> None:
+    """Without a slow request in either arm a canary passes in time, and fails once it surely has too many."""
+    assert _slow(0, 0, 1, own_only=True).kind == "pass"
+    found = _slow(0, 40, 1, own_only=True)
+    assert found.kind == "fail" and "surely above the 1% allowed" in found.reason
+
+
+def test_a_control_that_suffers_as_much_blames_nobody() -> None:
+    """What is slow in both arms is a swing of the service, not the canary's doing."""
+    assert _slow(40, 40, 20, own_only=True).kind == "inconclusive"
+
+
+def test_there_are_two_ways_to_pass_a_latency() -> None:
+    """A canary whose own share is surely small passes although the ratio is not known to that width."""
+    found = _slow(2, 3, 2, own_only=False)
+    assert found.kind == "pass" and "surely under" in found.reason and found.high <= found.margin
+
+
+def test_the_own_share_keeps_its_error_under_repeated_looks() -> None:
+    """At exactly the allowed share, with a control that is never slow, at most alpha of 500 canaries ever fail."""
+    rng = np.random.default_rng(5)
+    failed = 0
+    for _ in range(500):
+        evidence = Evidence(20.0, allowed=0.01, own_only=True)
+        for bad in rng.binomial(200, 0.01, 60):
+            evidence.add(Tally((200, 200), (0, int(bad))))
+            if evidence.fails(0.05):
+                failed += 1
+                break
+    assert failed / 500 <= 0.05

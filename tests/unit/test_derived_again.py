@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from node0lib.canary.rollout import Rollout
+from node0lib.canary.walk import Walked
 from node0lib.cycle import CycleResult, Decision, Given, run_cycle
 from node0lib.errors import DataError
 from node0lib.shell.config import load
@@ -41,7 +41,7 @@ def _forged(result: CycleResult, what: str) -> CycleResult:
     estimate = replace(result.proposal.estimate, improvement=0.45, high=0.5, n=999)
     forged = {
         "estimate": replace(result, proposal=replace(result.proposal, estimate=estimate)),
-        "no stages": replace(result, rollout=Rollout((), "promoted", (), 0)),
+        "no stages": replace(result, rollout=Walked((), "promoted", (), 0)),
         "fewer stages": replace(result, rollout=replace(result.rollout, stages=result.rollout.stages[1:])),
         "policy": replace(result, proposal=replace(result.proposal, policy={**result.policy, "llm_timeout_ms": 50})),
         "status": replace(result, statuses=result.statuses[1:]),

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from toy_service import Shop, quiet
 
-from node0lib.canary.rollout import Change, Rollout, roll_out
 from node0lib.canary.sequential import Tally, fails, judge
+from node0lib.canary.walk import Change, Walked, roll_out
 from node0lib.ports import Policy
 from node0lib.simulate.service import POLICY, EmbeddedNode
 from node0lib.slo.catalogue import CanaryRules, Catalogue, ChangeClass, ChangeRule
@@ -26,7 +26,7 @@ def _change(candidate: Policy, rule: ChangeRule = M, seed: int = 1, error_limit:
     return Change(POLICY, candidate, rule, CanaryRules(), error_limit, NOON, seed)
 
 
-def _shop(shop: Shop, rule: ChangeRule = M, seed: int = 1, error_limit: float = 0.05) -> Rollout:
+def _shop(shop: Shop, rule: ChangeRule = M, seed: int = 1, error_limit: float = 0.05) -> Walked:
     return roll_out(_change(OTHER, rule, seed, error_limit), shop, quiet)
 
 

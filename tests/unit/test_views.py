@@ -15,7 +15,7 @@ import view_samples as samples
 from bs4 import BeautifulSoup
 from rich.console import Console
 
-from node0lib.canary.rollout import Rollout
+from node0lib.canary.walk import Walked
 from node0lib.cycle import Decision, Series
 from node0lib.gates import Gates
 from node0lib.optimize.estimate import Estimate
@@ -111,7 +111,7 @@ def test_the_burn_figure_knows_the_alert_factors_and_a_broken_invariant() -> Non
     figures.burn_rates((), Alerting()),
     figures.improvement(None),
     figures.canary(None),
-    figures.canary(Rollout((), "rolled_back", ("telemetry is lost",), 0)),
+    figures.canary(Walked((), "rolled_back", ("telemetry is lost",), 0)),
     burndown.burn_down(samples.given(), samples.SLOS[1]),
     burndown.burn_down(samples.given(), samples.SLOS[3]),
     burndown.burn_down(samples.given(), samples.SLOS[-1]),

@@ -13,8 +13,8 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from node0lib.canary.rollout import Rollout, Stage
 from node0lib.canary.sequential import MetricVerdict
+from node0lib.canary.walk import Stage, Walked
 from node0lib.cycle import CycleResult, Decision, Given, Kind, Series
 from node0lib.gates import Gates, Verdict
 from node0lib.ihsan import Control, Facts, score
@@ -116,7 +116,7 @@ def _stage(share: float, outcome: Any, kinds: tuple[Any, Any, Any], high: float)
     return Stage(share, 15, arm, arm, verdicts, outcome, f"at {share:.0%}: every metric is within its margin")
 
 
-def rollout(ending: Any = "promoted") -> Rollout:
+def rollout(ending: Any = "promoted") -> Walked:
     """Four stages; the first could not bound the error rate at all."""
     passed = ("pass", "pass", "pass")
     stages = (
@@ -125,7 +125,7 @@ def rollout(ending: Any = "promoted") -> Rollout:
         _stage(0.5, "passed", passed, 1.04),
         _stage(1.0, "passed" if ending == "promoted" else "failed", passed, 0.9),
     )
-    return Rollout(stages, ending, (stages[-1].reason,), 60)
+    return Walked(stages, ending, (stages[-1].reason,), 60)
 
 
 GATES = Gates(
@@ -199,7 +199,7 @@ def facts(kind: Kind = "applied") -> ReportFacts:
     """What the control plane knows of a cycle that ended well."""
     seen = result(kind)
     titles = ["Parameters", "What is given", "Compliance", "Service levels", "Error budgets", "Burn rates",
-              "Budget over time", "Gates", "Proposal", "Expected improvement", "Rollout", "Canary", "Decision",
+              "Budget over time", "Gates", "Proposal", "Expected improvement", "Walked", "Canary", "Decision",
               "Result"]  # fmt: skip
     return ReportFacts(
         cycle="20261124T120000Z-7f3a", at=AT, status=kind, failed=False, message="", reasons=seen.decision.reasons,
