@@ -118,6 +118,13 @@ FAMILIES: tuple[Family, ...] = (
         (60, 300, 900, 1800, 3600, 14_400, 43_200, 86_400, 604_800),
     ),
     Family(
+        "canary_rollback_seconds",
+        "histogram",
+        "From the decision to take a canary's traffic back to the first read-back of none.",
+        {},
+        (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60),
+    ),
+    Family(
         "deployments_total",
         "counter",
         "Deployments by outcome and risk class: success was kept, rolled_back undone by its own canary; "

@@ -18,6 +18,7 @@ import re
 from node0lib.errors import EvidenceError
 
 POIS, PROVENANCES, SBOMS, KEYS = "poi-attestations", "slsa-provenance", "sbom", "keys"
+APPROVALS = "approvals"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)*", re.ASCII)
 
 
@@ -34,6 +35,11 @@ def provenance_name(cycle: str) -> str:
 def sbom_name(cycle: str) -> str:
     """Return the name of a cycle's SBOM."""
     return checked(f"{SBOMS}/{cycle}.cdx.json")
+
+
+def approval_name(change: str, answer: str) -> str:
+    """Return the name of an answer ("approve" or "reject") to a change."""
+    return checked(f"{APPROVALS}/{change}.{answer}.dsse.json")
 
 
 def key_name(keyid: str) -> str:

@@ -15,9 +15,11 @@ Verification raises one EvidenceError that lists all problems, each with where, 
    it (``previous.abandoned``), or it is the newest: at most one cycle, which followed the newest provenance.
    A runner therefore writes the PoI first, then the SBOM, then the provenance.
    Everything else in the folders is a stray and an error.
-9. Live policy: its bytes are the subject of the newest provenance (asked only of a whole chain: a broken one
+9. Approvals: every envelope verifies with a trusted key, to the byte, and is named by its change and its answer;
+   one that a PoI names among its inputs lies in the store with that digest.
+10. Live policy: its bytes are the subject of the newest provenance (asked only of a whole chain: a broken one
    does not say which is the newest).
-10. Anchor: a provenance digest remembered elsewhere is in the chain. Without one, nobody can tell a chain whose
+11. Anchor: a provenance digest remembered elsewhere is in the chain. Without one, nobody can tell a chain whose
     newest records were cut off from one that never had them.
 
 Trust comes from ``keys``, not from the store: whoever can write the store can put a key there. The work grows
@@ -39,6 +41,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from node0lib.errors import EvidenceError
+from node0lib.evidence.approval import approval_problems
 from node0lib.evidence.canonical import POLICY_NAME, policy_bytes, sha256
 from node0lib.evidence.dsse import PublicKey, public_keys, published_key, unseal
 from node0lib.evidence.names import KEYS, POIS, PROVENANCES, SBOMS, key_name, poi_name, provenance_name, sbom_name
@@ -136,7 +139,7 @@ def verify_chain(
     live_policy: bytes | None,
     anchor: str | None = None,
 ) -> ChainReport:
-    """Return what the newest record says, once all ten steps passed; raises EvidenceError with every problem.
+    """Return what the newest record says, once all eleven steps passed; raises EvidenceError with every problem.
 
     ``keys`` are those that the reader trusts (key id -> key); ``live_policy`` the bytes of the live policy file,
     None if there is none; ``anchor`` a provenance digest that the reader remembers, if any.
@@ -161,7 +164,7 @@ def verify_chain(
 
 
 def chain_of(store: EvidenceStore, keys: Mapping[str, PublicKey]) -> tuple[Record, ...]:
-    """Return the sealed records in order, () before genesis; raises EvidenceError unless steps 1-8 pass.
+    """Return the sealed records in order, () before genesis; raises EvidenceError unless steps 1-9 pass.
 
     The live policy is not looked at: this is how a runner finds the policy to restore when it differs.
     """
@@ -180,7 +183,7 @@ def leftovers(store: EvidenceStore, chain: tuple[Record, ...]) -> tuple[str, ...
 
 
 def _audit(store: EvidenceStore, keys: Mapping[str, PublicKey]) -> _Audit:
-    """Steps 1 to 8, in order, on all that is in the store."""
+    """Steps 1 to 9, in order, on all that is in the store."""
     audit = _Audit()
     for name in store.names(KEYS):  # 1
         with audit.collecting():
@@ -199,6 +202,8 @@ def _audit(store: EvidenceStore, keys: Mapping[str, PublicKey]) -> _Audit:
     _follow(audit)  # 6
     _check_policies(audit)  # 7
     _check_leftovers(audit, sboms)  # 8
+    used = ((name, artifact) for name, sealed in audit.pois.items() for artifact in sealed.poi.inputs)
+    audit.problems += approval_problems(store, keys, used)  # 9
     return audit
 
 
@@ -331,7 +336,7 @@ def _check_newest(audit: _Audit, poi: PoI) -> None:
 
 
 def _check_live(audit: _Audit, live_policy: bytes | None) -> None:
-    """Step 9."""
+    """Step 10."""
     newest = audit.chain[-1].provenance
     if live_policy is None or sha256(live_policy) != newest.policy_sha256:
         what = "is missing" if live_policy is None else f"is not the one that the cycle {newest.cycle} sealed"

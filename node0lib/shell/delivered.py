@@ -2,7 +2,8 @@
 
 Promise: ``data/node0.sqlite`` is only read, in one snapshot, and every count made of it only grows:
 
-- a cycle counts when it has ended, with its wall time; one that was interrupted has no end of its own and counts not;
+- a cycle counts when it has ended, with its wall time; one that was interrupted has no end of its own and counts not,
+  and a rollout that a person ordered is no cycle;
 - a deployment counts when its cycle has ended: ``success`` if the change was kept, ``rolled_back`` if its own canary
   or watch undid it; a change that a later cycle takes back counts as ``failed`` then, in addition to the success that
   it was, since a counter takes nothing back. So the deployments are success + rolled_back, and the share of them that
@@ -28,7 +29,7 @@ from typing import Any
 
 from node0lib.alerts.metrics import family
 from node0lib.errors import DataError
-from node0lib.shell.state import RUNNING
+from node0lib.shell.state import ROLLOUT, RUNNING
 from node0lib.timespan import parse_instant
 
 _STATUSES = family("bizra_optimizer_cycle_duration_seconds").labels["cycle_status"]
@@ -49,6 +50,7 @@ class Delivered:
     deployments: Mapping[tuple[str, str], int] = field(default_factory=dict)
     lead_times: tuple[float, ...] = ()
     resolutions: tuple[float, ...] = ()
+    returns: tuple[float, ...] = ()
     newest: tuple[str, datetime, str] | None = None
     running: datetime | None = None
 
@@ -73,14 +75,16 @@ def read(path: Path) -> Delivered:
 def _delivered(db: sqlite3.Connection) -> Delivered:
     columns = "id, at, status, started_at, finished_at, reason"
     cycles = db.execute(f"SELECT {columns} FROM cycles ORDER BY started_at, at, id").fetchall()
-    ended = [row for row in cycles if row[2] != RUNNING]
     running = [parse_instant(row[1]) for row in cycles if row[2] == RUNNING]
+    ended = [row for row in cycles if row[2] != RUNNING]
     deployments, lead_times = _deployments(db, ended)
+    ended = [row for row in ended if not row[0].endswith(ROLLOUT)]
     return Delivered(
         cycles=_durations(ended),
         deployments=deployments,
         lead_times=lead_times,
         resolutions=_resolutions(db),
+        returns=_returns(db),
         newest=(ended[-1][0], parse_instant(ended[-1][1]), ended[-1][2]) if ended else None,
         running=max(running, default=None),
     )
@@ -122,6 +126,14 @@ def _deployments(db: sqlite3.Connection, ended: Rows) -> tuple[Mapping[tuple[str
 def _kept(status: str, reason: str | None) -> bool:
     """Whether the change of a cycle was live when the cycle had ended, whatever became of it later."""
     return status == "applied" or (reason or "").startswith(_SEALED_FIRST)
+
+
+def _returns(db: sqlite3.Connection) -> tuple[float, ...]:
+    """How long taking traffic back took; a memory of schema 1 knows no rollouts."""
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'returns'").fetchone():
+        return ()
+    rows = db.execute("SELECT decided_at, confirmed_at FROM returns ORDER BY decided_at").fetchall()
+    return tuple(_seconds(*row) for row in rows)
 
 
 def _resolutions(db: sqlite3.Connection) -> tuple[float, ...]:

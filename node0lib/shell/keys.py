@@ -41,7 +41,7 @@ from node0lib.errors import EvidenceError, RunError
 from node0lib.evidence.dsse import PublicKey, key_id, parse_public_pem, public_keys, public_pem
 from node0lib.shell.files import write_atomic
 
-__all__ = ["KEY_VARIABLES", "SigningKey", "default_key_folder", "load_or_create", "public_keys", "trusted"]
+__all__ = ["KEY_VARIABLES", "SigningKey", "default_key_folder", "load_or_create", "public_keys", "read_key", "trusted"]
 
 KEY_VARIABLES = ("NODE0_KEY_DIR", "NODE0_KEY_PASSPHRASE", "NODE0_KEY_PASSPHRASE_FILE")
 """The environment variables that a notebook's kernel must not see."""
@@ -93,6 +93,11 @@ def load_or_create(folder: Path, environ: Mapping[str, str] = os.environ) -> Sig
     if not public.exists():
         write_atomic(public, key.public_pem)
     return key
+
+
+def read_key(path: Path, environ: Mapping[str, str] = os.environ) -> SigningKey:
+    """Return somebody's own key from a file; raises RunError as ``load_or_create`` does."""
+    return SigningKey(_load(path, _passphrase(environ)))
 
 
 def trusted(folder: Path) -> dict[str, PublicKey]:

@@ -21,16 +21,19 @@ import numpy as np
 from node0lib import cycle as steps
 from node0lib.cycle import CycleResult, Given, RecentChange, Rules
 from node0lib.errors import ConfigError, DataError
+from node0lib.evidence.approval import Approved
 from node0lib.evidence.poi import Source
-from node0lib.gates import Incident, firing
+from node0lib.gates import Gates, Incident, firing
 from node0lib.ihsan import Facts
 from node0lib.optimize.knobs import changed, check_policy, kinds
 from node0lib.optimize.propose import Proposal, measured
 from node0lib.ports import Policy, Progress, SliSource, Target
 from node0lib.shell import collect
+from node0lib.shell.approvals import next_approved
 from node0lib.shell.config import PrometheusTelemetry, Settings
 from node0lib.shell.environment import pin_mismatches
-from node0lib.shell.keys import default_key_folder
+from node0lib.shell.evidence_files import EvidenceFiles
+from node0lib.shell.keys import default_key_folder, trusted
 from node0lib.shell.records import plain
 from node0lib.shell.recovery import Found
 from node0lib.shell.state import State
@@ -84,6 +87,7 @@ class Observer:
                 ihsan_history=self._ihsan_history(),
                 incidents=self.state.incidents(self.at - self.settings.catalogue.gates.recent_incident),
                 recent_change=self._recent_change(),
+                approved=self._approved(live),
                 progress=self.progress,
             )
 
@@ -100,6 +104,13 @@ class Observer:
         poi = changes[-1]
         breached = tuple(s["name"] for s in cast("list[Any]", poi.budgets) if s["state"] == "breached")
         return RecentChange(poi.cycle, poi.at, poi.policy_before or {}, breached)
+
+    def _approved(self, live: Policy) -> Approved | None:
+        """The approved change that this cycle may try: none where nothing may be applied, or evidence is broken."""
+        if self.settings.mode != "autonomous" or self.found.sealer is None:
+            return None
+        store, keys = EvidenceFiles(self.places.evidence), trusted(default_key_folder())
+        return next_approved(self.state, store, keys, live, self.at)
 
     def _facts(self, coverage: float | None) -> Facts:
         constraints = self.settings.constraints
@@ -140,6 +151,7 @@ def look(
     incidents: tuple[Incident, ...],
     progress: Progress,
     recent_change: RecentChange | None = None,
+    approved: Approved | None = None,
 ) -> Given:
     """Read the telemetry at ``at``; ``facts`` is told the least coverage that was found."""
     counts = collect.read_counts(settings.catalogue, source, at, progress)
@@ -160,6 +172,7 @@ def look(
         incidents=incidents,
         seed=int(seed[0]),
         recent_change=recent_change,
+        approved=approved,
     )
 
 
@@ -169,7 +182,7 @@ def derived_again(settings: Settings, given: Given, result: CycleResult) -> Cycl
     ihsan = steps.score_ihsan(given, rules)
     statuses = steps.assess(given, rules, ihsan)
     gates = steps.ask_gates(given, rules, statuses, ihsan)
-    proposal = _proposal_again(given, rules, target, result.proposal)
+    proposal = _proposal_again(given, rules, gates, target, result.proposal)
     classified = steps.classify_proposal(rules, proposal)
     tried = proposal is not None and classified is not None and steps.may_try(given, rules, proposal, classified)
     rollout = result.rollout if tried else None  # a rollout does not stand in for a mode or an approval
@@ -183,16 +196,24 @@ def derived_again(settings: Settings, given: Given, result: CycleResult) -> Cycl
 
 
 def _proposal_again(
-    given: Given, rules: Rules, target: Target | None, proposal: Proposal | None
+    given: Given, rules: Rules, gates: Gates, target: Target | None, proposal: Proposal | None
 ) -> Proposal | None:
-    """Return the proposal with what it changes derived, and what it gains measured, again; raises DataError."""
+    """Return the proposal with what it changes derived, and what it gains measured, again; raises DataError.
+
+    Where a change was approved, the proposal is that change: a notebook can neither leave it out nor put another one
+    in its place.
+    """
     if proposal is None:
-        return None
+        asked = given.approved is not None and target is not None and target.simulated
+        return steps.find_proposal(given, rules, gates, target, lambda *_: None) if asked else None
     try:
         policy = check_policy(proposal.policy, "the notebook's proposal")
     except ConfigError as error:
         raise DataError(f"{error}\nnothing is applied") from error
-    live = given.policy
+    live, approved = given.policy, given.approved
+    if approved is not None and changed(approved.policy, policy):
+        raise DataError(f"the notebook's proposal is not the approved change {approved.change}; nothing is applied")
     if target is not None and target.simulated:
-        return measured(target, live, policy, rules.search, given.at)
+        again = measured(target, live, policy, rules.search, given.at)
+        return again if approved is None else replace(again, trials=0)
     return replace(proposal, policy=policy, changes=changed(live, policy), kinds=kinds(live, policy))

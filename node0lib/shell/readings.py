@@ -115,6 +115,7 @@ def of_delivery(known: Delivered) -> Readings:
         "bizra_optimizer_cycle_duration_seconds": by_status,
         "deployment_lead_time_seconds": {(): known.lead_times},
         "incident_resolution_time_seconds": {(): known.resolutions},
+        "canary_rollback_seconds": {(): known.returns},
     }
     histograms = {
         name: {labels: Buckets.of(family(name).buckets, seconds) for labels, seconds in by_labels.items()}

@@ -26,7 +26,7 @@ from node0lib.gates import Incident
 from node0lib.ports import Policy
 from node0lib.shell.config import Settings
 from node0lib.shell.evidence_files import EvidenceFiles
-from node0lib.shell.keys import SigningKey, trusted
+from node0lib.shell.keys import SigningKey, default_key_folder, load_or_create, trusted
 from node0lib.shell.sealing import Sealer
 from node0lib.shell.state import CycleRow, Deployment, State
 from node0lib.shell.workspace import Places, live_bytes, write_policy
@@ -41,6 +41,15 @@ class Found:
     policy_problem: str | None = None
     incidents: tuple[Incident, ...] = ()
     sealer: Sealer | None = None
+
+
+def recover(
+    settings: Settings, places: Places, state: State, source: Source, *, clock: Clock, now: datetime
+) -> Found:
+    """Open the evidence and the key of an installation and recover; raises RunError. Only the lock's holder may."""
+    store, folder = EvidenceFiles(places.evidence), default_key_folder()
+    store.probe()
+    return Recovery(settings, places, state, store, load_or_create(folder), folder, source, clock, now).run()
 
 
 @dataclass(frozen=True)

@@ -24,25 +24,18 @@ from node0lib.evidence.statement import Artifact
 from node0lib.gates import Incident
 from node0lib.ports import Policy
 from node0lib.shell import publish, textfile
-from node0lib.shell.deployments import remember_change
-from node0lib.shell.evidence_files import EvidenceFiles
+from node0lib.shell.approvals import approvals_used
+from node0lib.shell.deployments import begin_change, remember_change
 from node0lib.shell.execution import Execution, execute
 from node0lib.shell.files import sha256_file
-from node0lib.shell.keys import default_key_folder, load_or_create
 from node0lib.shell.notify import notify
 from node0lib.shell.observe import Observer, burning, derived_again, told_source
 from node0lib.shell.order import Ended, Order, alone, not_too_soon
 from node0lib.shell.records import plain, read_result, write_given
-from node0lib.shell.recovery import Found, Recovery
+from node0lib.shell.recovery import Found, recover
 from node0lib.shell.sealing import Sealed
 from node0lib.shell.state import State, cycle_id
-from node0lib.shell.workspace import (
-    instant_of,
-    kernel_environment,
-    live_bytes,
-    read_policy,
-    write_policy,
-)
+from node0lib.shell.workspace import instant_of, kernel_environment, live_bytes, read_policy, rules_of, write_policy
 from node0lib.timespan import format_instant
 
 
@@ -62,23 +55,10 @@ def run(order: Order) -> Ended:
     """Run one cycle. Raises RefusedError (too soon, already running), RunError, ConfigError, EvidenceError."""
     places = order.places
     with alone(places), State(places.state) as state:
-        store = EvidenceFiles(places.evidence)
-        store.probe()
-        folder = default_key_folder()
         now = order.clock.now()
         at = instant_of(order.settings, now)
-        recovery = Recovery(
-            settings=order.settings,
-            places=places,
-            state=state,
-            store=store,
-            key=load_or_create(folder),
-            key_folder=folder,
-            source=told_source(order.settings),
-            clock=order.clock_kind,
-            now=at,
-        )
-        found = recovery.run()
+        source = told_source(order.settings)
+        found = recover(order.settings, places, state, source, clock=order.clock_kind, now=now)
         if not order.forced:
             not_too_soon(order.settings, state, at, found.incidents)
         return _Cycle(order, state, found, at, now).run()
@@ -194,6 +174,7 @@ class _Cycle:
                 raise RunError("the live policy was changed while the cycle ran, not by it; nothing is applied")
             result = derived_again(self.settings, given, read_result(self.folder))
             decision, now = result.decision, self.order.clock.now()
+            begin_change(self.state, self.id, given, result, now)
             return Computed(decision.kind, decision.reasons, given, result, execution, now)
         except (DataError, ConfigError, RunError) as error:
             return Computed("error", (self._told(str(error)),), given, None, execution, self.order.clock.now())
@@ -236,7 +217,7 @@ class _Cycle:
         if sealer is None:
             return None
         products = self._products()
-        materials = (*inputs, *self._artifacts(self.folder / "given.json"))
+        materials = (*inputs, *self._artifacts(self.folder / "given.json"), *approvals_used(computed.given))
         self._station("attest")
         poi = PoI(
             cycle=self.id,
@@ -337,7 +318,7 @@ class _Cycle:
             self.state.record_incident(self.id, incident)
         if computed.given is not None and computed.result is not None:
             when = self.started, self.order.clock.now()
-            remember_change(self.state, self.id, computed.given, computed.result, when)
+            remember_change(self.state, self.id, computed.given, computed.result, when, rules_of(self.settings))
 
     def _files(self, sealed: Sealed | None, published: tuple[Path, ...]) -> dict[str, str]:
         files = {}

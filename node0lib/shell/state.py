@@ -1,7 +1,11 @@
-"""What node0 remembers: ``data/node0.sqlite`` (WAL) with cycles, changes, incidents, deployments and a journal.
+"""What node0 remembers: ``data/node0.sqlite`` (WAL): cycles, changes, requests, incidents, deployments, a journal.
 
 A cycle's row is written before anything happens and closed after everything has; the journal names each station
 in between. A row that is still "running" while nobody holds the lock belongs to a cycle that was killed.
+
+``changes`` are those that cycles tried; ``requests`` those that wait for somebody or something to try them, whose
+``shell.changes`` says which states may follow which. Schema 2 added the requests; a memory of schema 1 gets them, and
+keeps everything else, when it is first opened.
 
 >>> cycle_id(parse_instant("2026-01-01T12:00:00Z"))
 '20260101T120000Z'
@@ -11,7 +15,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -42,9 +46,22 @@ CREATE TABLE IF NOT EXISTS incidents (
 CREATE TABLE IF NOT EXISTS journal (
     seq INTEGER PRIMARY KEY, cycle TEXT NOT NULL, station TEXT NOT NULL, at TEXT NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS requests (
+    id TEXT PRIMARY KEY, at TEXT NOT NULL, state TEXT NOT NULL, before TEXT NOT NULL, after TEXT NOT NULL,
+    content TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS request_steps (
+    seq INTEGER PRIMARY KEY, request TEXT NOT NULL REFERENCES requests (id), state TEXT NOT NULL, at TEXT NOT NULL,
+    who TEXT NOT NULL, reason TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS returns (
+    cycle TEXT PRIMARY KEY REFERENCES cycles (id), decided_at TEXT NOT NULL, confirmed_at TEXT NOT NULL
+) STRICT;
 """
-_VERSION = 1
+_VERSION = 2
 RUNNING = "running"
+ROLLOUT = "-canary"
+"""How the identity ends of a rollout that was ordered by itself, outside of any cycle."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +88,28 @@ class Deployment:
     started_at: datetime
     finished_at: datetime
     kind: str = "normal"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A change that waits to be tried: SHA-256 of the policies before and after it, ``content`` is JSON."""
+
+    id: str
+    at: datetime
+    state: str
+    before: str
+    after: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One state that a request came into: when, by whom or what, why."""
+
+    state: str
+    at: datetime
+    who: str
+    reason: str
 
 
 def cycle_id(at: datetime) -> str:
@@ -118,9 +157,15 @@ class State:
             yield self._db
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+            self._roll_back()
             raise RunError(f"{self.path}: cannot be written ({error}); nothing of this step was kept") from error
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
 
     def _rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         try:
@@ -189,12 +234,56 @@ class State:
                 {"cycle": cycle, **change},
             )
 
+    def add_request(self, request: Request, step: Step, unless: Collection[str] = ()) -> bool:
+        """Remember a request; False if one of the same policies is in one of the states ``unless``, or is this one."""
+        with self._writing() as db:
+            rows = db.execute("SELECT id, state FROM requests WHERE before = ? AND after = ?", _policies(request))
+            if any(name == request.id or state in unless for name, state in rows.fetchall()):
+                return False
+            values = (request.id, format_instant(request.at), request.state, *_policies(request), request.content)
+            db.execute("INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?)", values)
+            _note(db, request.id, step)
+        return True
+
+    @contextmanager
+    def stepping(self, request: str, step: Step) -> Iterator[str]:
+        """Bring a request into another state; yields the state that it is in, with every other writer kept waiting.
+
+        Whatever the caller raises leaves the request as it was.
+        """
+        with self._writing() as db:
+            (state,) = db.execute("SELECT state FROM requests WHERE id = ?", (request,)).fetchone() or ("unknown",)
+            yield state
+            db.execute("UPDATE requests SET state = ? WHERE id = ?", (step.state, request))
+            _note(db, request, step)
+
+    def requests(self) -> list[Request]:
+        """Return the requests, oldest first."""
+        rows = self._rows("SELECT id, at, state, before, after, content FROM requests ORDER BY at, id")
+        return [Request(name, parse_instant(at), *rest) for name, at, *rest in rows]
+
+    def steps(self, request: str) -> list[Step]:
+        """Return every state that a request came into, oldest first."""
+        rows = self._rows("SELECT state, at, who, reason FROM request_steps WHERE request = ? ORDER BY seq", request)
+        return [Step(state, parse_instant(at), who, reason) for state, at, who, reason in rows]
+
     def record_deployment(self, cycle: str, deployment: Deployment) -> None:
         """Record that a change was deployed, or was to be and failed; once a cycle."""
         times = format_instant(deployment.started_at), format_instant(deployment.finished_at)
         row = (cycle, deployment.kind, deployment.outcome, deployment.sha, *times)
         with self._writing() as db:
             db.execute("INSERT OR REPLACE INTO deployments VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def record_return(self, cycle: str, decided: datetime, confirmed: datetime) -> None:
+        """Record that traffic was taken back: when that was decided, and when none was first read back."""
+        with self._writing() as db:
+            values = (cycle, format_instant(decided), format_instant(confirmed))
+            db.execute("INSERT OR REPLACE INTO returns VALUES (?, ?, ?)", values)
+
+    def forget_deployment(self, cycle: str) -> None:
+        """Take back a deployment that was noted before it was one."""
+        with self._writing() as db:
+            db.execute("DELETE FROM deployments WHERE cycle = ?", (cycle,))
 
     def fail_deployment(self, cycle: str) -> None:
         """Mark the deployment of a cycle as failed: it was taken back."""
@@ -237,6 +326,15 @@ class State:
         """Return the ihsan scores of the cycles within the window that ends at ``at``."""
         rows = self.cycles(since=at - window)
         return tuple(row.ihsan for row in rows if row.ihsan is not None and row.at <= at)
+
+
+def _policies(request: Request) -> tuple[str, str]:
+    return request.before, request.after
+
+
+def _note(db: sqlite3.Connection, request: str, step: Step) -> None:
+    entry = (request, step.state, format_instant(step.at), step.who, step.reason)
+    db.execute("INSERT INTO request_steps (request, state, at, who, reason) VALUES (?, ?, ?, ?, ?)", entry)
 
 
 def _row(row: tuple[Any, ...]) -> CycleRow:

@@ -17,7 +17,7 @@ from pathlib import Path
 from node0lib.cycle import Rules
 from node0lib.errors import ConfigError, RunError
 from node0lib.evidence.canonical import policy_bytes
-from node0lib.evidence.names import KEYS, POIS, PROVENANCES, SBOMS
+from node0lib.evidence.names import APPROVALS, KEYS, POIS, PROVENANCES, SBOMS
 from node0lib.optimize.knobs import check_policy
 from node0lib.ports import Policy, Progress, SliSource, Target
 from node0lib.shell.config import PrometheusTelemetry, Settings
@@ -64,6 +64,11 @@ class Places:
         return self.data / "sli"
 
     @property
+    def guard(self) -> Path:
+        """Leases of rollouts, and what the guard wrote when it had to act."""
+        return self.data / "guard"
+
+    @property
     def metrics(self) -> Path:
         """What a cycle leaves for node_exporter's textfile collector."""
         return self.data / "metrics"
@@ -76,7 +81,7 @@ class Places:
         return (*folders, *(cycles.iterdir() if cycles.is_dir() else ()))
 
     def _stores(self) -> tuple[Path, ...]:
-        return tuple(self.evidence / name for name in (POIS, PROVENANCES, SBOMS, KEYS))
+        return tuple(self.evidence / name for name in (POIS, PROVENANCES, SBOMS, APPROVALS, KEYS))
 
     def cycle(self, cycle: str) -> Path:
         """Where one cycle's inputs and result lie."""

@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from node0lib.errors import RefusedError, RunError
 from node0lib.gates import Incident
 from node0lib.shell.config import load
 from node0lib.shell.order import EXIT_CODES, exit_code, not_too_soon
-from node0lib.shell.state import Deployment, State, cycle_id
+from node0lib.shell.state import Deployment, Request, State, Step, cycle_id
 
 AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 SETTINGS = load(Path(__file__).parents[2] / "configs" / "node0.yaml")
+TABLES_1 = ("cycles", "changes", "deployments", "incidents", "journal")
 CHANGE = {
     "class": "L",
     "ending": "promoted",
@@ -193,6 +195,94 @@ def test_a_cycle_is_named_by_its_instant() -> None:
     """Names sort as instants do, whatever the zone in which the instant was told."""
     assert cycle_id(AT.astimezone(datetime.fromisoformat("2026-01-01T00:00:00+05:30").tzinfo)) == "20261124T120000Z"
     assert cycle_id(AT) < cycle_id(AT + timedelta(seconds=1)) < cycle_id(AT + timedelta(days=40))
+
+
+# Requests
+
+
+REQUEST = Request("c0ffee", AT, "waiting", "b" * 64, "a" * 64, "{}")
+
+
+def test_a_request_is_found_as_it_was_remembered(path: Path) -> None:
+    """A change that waits survives a restart of the program, with every state it came into."""
+    with State(path) as state:
+        assert state.add_request(REQUEST, Step("waiting", AT, "Ada", "why"))
+        with state.stepping("c0ffee", Step("approved", AT + HOUR, "Eve", "")) as now:
+            assert now == "waiting"
+    with State(path) as state:
+        assert state.requests() == [replace(REQUEST, state="approved")]
+        assert state.steps("c0ffee") == [Step("waiting", AT, "Ada", "why"), Step("approved", AT + HOUR, "Eve", "")]
+        assert state.steps("another") == []
+
+
+def test_a_request_of_the_same_policies_is_added_once(path: Path) -> None:
+    """One in a state that counts, or of the same name, keeps another out; one that has ended does not."""
+    with State(path) as state:
+        first = Step("waiting", AT, "Ada", "")
+        assert state.add_request(REQUEST, first, ("waiting",))
+        assert not state.add_request(replace(REQUEST, id="other"), first, ("waiting",))
+        assert not state.add_request(REQUEST, first)
+        assert state.add_request(replace(REQUEST, id="other"), first, ("approved",))
+        assert state.add_request(replace(REQUEST, id="third", before="c" * 64), first, ("waiting",))
+
+
+def test_what_fails_within_a_step_leaves_the_request_as_it_was(path: Path) -> None:
+    """Neither the state nor the history is written if the caller raises, and the memory can be written again."""
+    with State(path) as state:
+        state.add_request(REQUEST, Step("waiting", AT, "Ada", ""))
+        with pytest.raises(RefusedError), state.stepping("c0ffee", Step("approved", AT, "Eve", "")):
+            raise RefusedError("no")
+        with pytest.raises(RefusedError), state.stepping("nobody", Step("approved", AT, "Eve", "")) as now:
+            assert now == "unknown"
+            raise RefusedError("no")
+        assert state.requests() == [REQUEST] and len(state.steps("c0ffee")) == 1
+        ended(state, "c1", AT)
+
+
+SCHEMA_1 = """
+CREATE TABLE cycles (
+    id TEXT PRIMARY KEY, at TEXT NOT NULL, status TEXT NOT NULL, started_at TEXT NOT NULL, finished_at TEXT,
+    forced INTEGER NOT NULL, ihsan REAL, provenance TEXT, reports TEXT NOT NULL DEFAULT '[]', reason TEXT
+) STRICT;
+CREATE TABLE changes (
+    cycle TEXT PRIMARY KEY REFERENCES cycles (id), class TEXT NOT NULL, ending TEXT NOT NULL,
+    before TEXT NOT NULL, after TEXT NOT NULL, improvement REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL
+) STRICT;
+CREATE TABLE deployments (
+    cycle TEXT PRIMARY KEY REFERENCES cycles (id), kind TEXT NOT NULL, outcome TEXT NOT NULL, sha TEXT NOT NULL,
+    started_at TEXT NOT NULL, finished_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE incidents (
+    id INTEGER PRIMARY KEY, cycle TEXT NOT NULL, kind TEXT NOT NULL, opened_at TEXT NOT NULL, resolved_at TEXT,
+    summary TEXT NOT NULL
+) STRICT;
+CREATE TABLE journal (
+    seq INTEGER PRIMARY KEY, cycle TEXT NOT NULL, station TEXT NOT NULL, at TEXT NOT NULL
+) STRICT;
+INSERT INTO cycles VALUES ('c1', '2026-11-24T12:00:00Z', 'applied', '2026-11-24T12:00:00Z', '2026-11-24T12:01:00Z',
+    0, 97.5, 'abab', '[["c1.audit.html", "cdcd"]]', 'why');
+INSERT INTO changes VALUES ('c1', 'L', 'promoted', '{}', '{"batch_size": 4}', 0.1, 0.05, 0.15);
+INSERT INTO deployments VALUES ('c1', 'normal', 'succeeded', 'ab', '2026-11-24T12:00:00Z', '2026-11-24T12:01:00Z');
+INSERT INTO incidents (cycle, kind, opened_at, summary) VALUES ('c1', 'x', '2026-11-24T12:00:00Z', 'open');
+INSERT INTO journal (cycle, station, at) VALUES ('c1', 'telemetry', '2026-11-24T12:00:00Z');
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_memory_of_schema_1_keeps_everything(path: Path) -> None:
+    """A memory of an older node0 is opened with all that was in it, and can remember requests from then on."""
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(SCHEMA_1)
+        before = [db.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES_1]
+    with State(path) as state:
+        (row,) = state.cycles()
+        assert (row.id, row.ihsan, row.reports, row.reason) == ("c1", 97.5, (("c1.audit.html", "cdcd"),), "why")
+        assert state.journal() == [("c1", "telemetry", AT)] and state.deployments(AT) == [("c1", "succeeded")]
+        assert state.requests() == [] and state.add_request(REQUEST, Step("waiting", AT, "Ada", ""))
+    with closing(sqlite3.connect(path)) as db:
+        assert [db.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES_1] == before
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
 
 
 # May it start?
