@@ -26,6 +26,9 @@ bench: .venv/.test
 	$(BIN)/python tests/benchmarks/alert_replay.py
 	$(BIN)/python tests/benchmarks/burn_sweep.py
 	$(BIN)/python tests/benchmarks/explorer.py
+	$(BIN)/python tests/benchmarks/canary_aa.py
+	$(BIN)/python tests/benchmarks/dora.py
+	$(BIN)/python tests/benchmarks/dora_coverage.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
