@@ -112,9 +112,11 @@ class Reader:
         self.warnings: list[str] = []
         self.infos: list[str] = []
 
-    def instant(self, query: str, at: datetime, how: Reading = PLAIN) -> Answer:
-        """Evaluate at one instant; n is 1. Raises ReadError."""
-        params = {"query": query, "time": _seconds((at - _EPOCH) // _MILLISECOND), **_VICTORIA}
+    def instant(self, query: str, at: datetime | None, how: Reading = PLAIN) -> Answer:
+        """Evaluate at one instant, None for the server's own now; n is 1. Raises ReadError."""
+        params = {"query": query, **_VICTORIA}
+        if at is not None:
+            params["time"] = _seconds((at - _EPOCH) // _MILLISECOND)
         return self._ask("query", params, lambda data: _vector(data, how))
 
     def range(self, query: str, grid: Grid, how: Reading = PLAIN) -> Answer:

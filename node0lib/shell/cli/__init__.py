@@ -1,7 +1,7 @@
 """The command line: every verb of node0, one module each.
 
 >>> print(*sorted(main.commands))
-alerts canary config cycle dashboard dora evidence lab metrics replay run simulate slo
+alerts canary change config cycle dashboard demo dora evidence lab metrics replay run simulate slo
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import click
 
 from node0lib.shell.cli.alerts import alerts
 from node0lib.shell.cli.canary import canary
+from node0lib.shell.cli.change import change
 from node0lib.shell.cli.config import config
 from node0lib.shell.cli.cycle import cycle
 from node0lib.shell.cli.dashboard import dashboard
+from node0lib.shell.cli.demo import demo
 from node0lib.shell.cli.dora import dora
 from node0lib.shell.cli.evidence import evidence
 from node0lib.shell.cli.frame import Verbs
@@ -39,5 +41,8 @@ def main() -> None:
     """
 
 
-for verb in (alerts, canary, config, cycle, dashboard, dora, evidence, lab, metrics, replay, run, simulate, slo):
-    main.add_command(verb)
+_VERBS = (
+    alerts, canary, change, config, cycle, dashboard, demo, dora, evidence, lab, metrics, replay, run, simulate, slo
+)  # fmt: skip
+for _verb in _VERBS:
+    main.add_command(_verb)
