@@ -7,8 +7,8 @@ Rules
   bucket's bound, for both arms alike.
 - Points (for Kayenta) are samples as they are, and of counts and histograms one rate or quantile a look.
 - Estimates (for the threshold rule) are one number an arm.
-- An arm without requests, a value that is not a number, a stale series and a query that failed are each a ``Gap``,
-  which no judge turns into a pass or a failure.
+- An arm without requests, a value that is not a number, a stale series, a query that failed and a canary that does not
+  get its share of the traffic are each a ``Gap``, which no judge turns into a pass or a failure.
 
 >>> latency = Samples((0.1, 0.2, 0.3, 0.4), (0.2, 0.4, 0.5, 0.6))
 >>> Measured("latency", latency, margin=1.05, threshold=0.3).tallies()
@@ -32,7 +32,7 @@ from node0lib.canary.sequential import Tally
 from node0lib.errors import ConfigError
 from node0lib.sli.histogram import Histogram
 
-GapState = Literal["missing", "nan", "stale", "query_error"]
+GapState = Literal["missing", "nan", "stale", "query_error", "sample_ratio"]
 ARMS = ("control", "canary")
 WIDEST = 20.0
 """No margin is wider: where almost nobody was slower than the threshold, a ratio to it means nothing."""

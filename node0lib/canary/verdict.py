@@ -7,7 +7,12 @@ Rules
 - threshold: the naive rule, for comparison.
 - A gap is ``no_data``: never a pass and never a failure. Kayenta passes over some of them; its answer is kept, and its
   pass (or a failure for want of data alone) is ``no_data`` here.
+- A canary that does not get the share that was ordered (``sample_ratio``, by counts and histograms; samples need not be
+  requests) is not the experiment that was planned: every metric is ``no_data``, whatever it would have shown.
+- ihsan is an absolute gate with a finding of its own: a score under the least one fails, one that is not known is
+  ``no_data``, and any other changes nothing.
 - In all: fail if any metric fails, else no_data if any has a gap, else inconclusive if any is, else pass.
+- All of this but the design effect, which only the sequential judge knows, holds for each judge alike.
 
 >>> from node0lib.canary.arms import Counts
 >>> from node0lib.canary.sequential import Tally
@@ -17,6 +22,10 @@ Rules
 >>> nothing = Measured("errors", Counts((Tally((9500, 0), (95, 0)),) * 10), margin=1.05)
 >>> [judged(judge, Comparison((nothing,))).kind for judge in JUDGES]
 ['no_data', 'no_data', 'no_data']
+>>> [judged(judge, Comparison((errors,), ordered=Ordered(0.2))).kind for judge in JUDGES]
+['no_data', 'no_data', 'no_data']
+>>> judged("sequential", Comparison((nothing,), ihsan=Ihsan(91.0))).reasons
+('ihsan: 91 is under 95',)
 """
 
 from __future__ import annotations
@@ -29,33 +38,66 @@ from typing import Literal
 from node0lib.canary import kayenta, sequential, threshold
 from node0lib.canary.arms import Gap, Measured, Samples
 from node0lib.canary.kayenta_config import Analysis, KayentaConfig, Metric
+from node0lib.canary.sample_ratio import TOLERANCE, SampleRatio
 from node0lib.canary.sequential import MetricVerdict, VerdictKind
 
 JudgeName = Literal["sequential", "kayenta", "threshold"]
 JUDGES: tuple[JudgeName, ...] = ("sequential", "kayenta", "threshold")
 ORDER: tuple[VerdictKind, ...] = ("fail", "no_data", "inconclusive", "pass")
 """The worst comes first."""
+IHSAN = "ihsan"
+"""The name of the gate's own finding."""
+MISMATCH_ALPHA = 0.001
+"""How often at most traffic that is right is called wrong, over all metrics."""
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """The share of the traffic that the canary was to get, in (0, 1), and what relative deviation is harmless."""
+
+    share: float
+    tolerance: float = TOLERANCE
+
+
+@dataclass(frozen=True)
+class Ihsan:
+    """The installation's score, in [0, 100] (NaN: not known), and the least with which a change may pass."""
+
+    score: float
+    at_least: float = 95.0
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The metrics of two arms, and the errors that a judge may make. ``kayenta`` None is made of the metrics' own."""
+    """The metrics of two arms, and the errors that a judge may make. ``kayenta`` None is made of the metrics' own.
+
+    ``ordered`` and ``ihsan`` are not asked for where they are None; ``design_effect`` (1 or more) is as in
+    ``sequential.judge``.
+    """
 
     metrics: tuple[Measured, ...]
     alpha: float = 0.05
     beta: float = 0.05
     minimum_requests: int = 100
     kayenta: KayentaConfig | None = None
+    ordered: Ordered | None = None
+    ihsan: Ihsan | None = None
+    design_effect: float = 1.0
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one metric shows, why there is a gap if there is one, and how much each arm has, (control, canary)."""
+    """What one metric shows, why there is a gap if there is one, and how much each arm has, (control, canary).
+
+    ``absolute``: it is not compared with a control; ``low`` and ``high`` of its verdict are the value itself (0 and
+    infinity if that is not known), its ``margin`` is the least that is allowed.
+    """
 
     verdict: MetricVerdict
     gap: Gap | None
     sizes: tuple[int, int]
     counted: bool = True
+    absolute: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +113,46 @@ class Verdict:
 
 def judged(judge: JudgeName, comparison: Comparison) -> Verdict:
     """Return the judge's verdict; raises ConfigError where the data cannot answer that judge's question."""
-    return _BY_NAME[judge](comparison)
+    found = _BY_NAME[judge](replace(comparison, metrics=_believed(comparison)))
+    return found if comparison.ihsan is None else _gated(found, comparison.ihsan)
+
+
+def _believed(comparison: Comparison) -> tuple[Measured, ...]:
+    """The metrics, all lost if the canary did not get its share of the requests that any of them counts."""
+    ordered, metrics = comparison.ordered, comparison.metrics
+    counting = [m for m in metrics if m.lost is None and not isinstance(m.data, Samples)]
+    if ordered is None or not counting:
+        return metrics
+    told = (_mismatch(m, ordered, MISMATCH_ALPHA / len(counting)) for m in counting)
+    why = next(filter(None, told), None)
+    if why is None:
+        return metrics
+    return tuple(m if m.lost else replace(m, lost=Gap("sample_ratio", why)) for m in metrics)
+
+
+def _mismatch(metric: Measured, ordered: Ordered, alpha: float) -> str | None:
+    seen = SampleRatio(ordered.share, ordered.tolerance)
+    seen.add(metric.sizes)
+    return seen.mismatch(alpha)
+
+
+def _gated(found: Verdict, ihsan: Ihsan) -> Verdict:
+    """The verdict with the gate's finding, which decides where it is the worst."""
+    gate = _gate(ihsan)
+    worst = min(gate.verdict.kind, found.kind, key=ORDER.index)
+    kept = found.reasons if found.kind == worst else ()
+    own = (f"{IHSAN}: {gate.verdict.reason}",) if gate.verdict.kind == worst else ()
+    return replace(found, kind=worst, reasons=(*kept, *own), findings=(*found.findings, gate))
+
+
+def _gate(ihsan: Ihsan) -> Finding:
+    score, least = ihsan.score, ihsan.at_least
+    if math.isnan(score):
+        gap = Gap("missing", "the score is not known")
+        return Finding(_lost(IHSAN, least, gap), gap, (0, 0), absolute=True)
+    kind: VerdictKind = "fail" if score < least else "pass"
+    text = f"{score:g} is {'under' if kind == 'fail' else 'at least'} {least:g}"
+    return Finding(MetricVerdict(IHSAN, kind, None, score, score, least, None, text), None, (0, 0), absolute=True)
 
 
 def _sequential(comparison: Comparison) -> Verdict:
@@ -79,7 +160,10 @@ def _sequential(comparison: Comparison) -> Verdict:
 
     def one(metric: Measured) -> MetricVerdict:
         _, ratio = metric.question()
-        found = sequential.judge(metric.name, metric.tallies(), margin=ratio, alpha=alpha, beta=comparison.beta)
+        effect = comparison.design_effect
+        found = sequential.judge(
+            metric.name, metric.tallies(), margin=ratio, alpha=alpha, beta=comparison.beta, design_effect=effect
+        )
         few = metric.sizes[1] < comparison.minimum_requests
         if found.kind == "pass" and few:
             text = f"{metric.sizes[1]} canary requests are under the minimum of {comparison.minimum_requests}"

@@ -3,6 +3,12 @@
 ============================ ==========================================================================================
 alpha, beta                  error rates of the sequential judge, in (0, 0.5]; 0.05 each
 minimum_requests             fewer canary requests never pass; 100
+design_effect                1 or more: how much more the arms' shares of bad events vary than with independent
+                             requests (failures in bursts of 2 or 3 of one client: 2, 3); sequential judge; 1
+share, share_tolerance       the share of the traffic ordered for the canary, above 0 and under 1, and the relative
+                             deviation that is harmless, in [0, 1), 0.2: a canary that surely did not get it is no_data
+ihsan, ihsan_at_least        the installation's score, 0 to 100 (null: not known, which is no_data), and the least with
+                             which a change may pass, 95: a score below is a fail
 at, stale_after              when it was measured (ISO 8601 with an offset), and after how long a series is stale ("5m")
 metrics                      a list, one at least:
 - name                       of its own
@@ -33,29 +39,24 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from node0lib.canary.arms import ARMS, WIDEST, Baseline, Counts, Data, Gap, Histograms, Measured, Samples
+from node0lib.canary.arms import ARMS, WIDEST, Counts, Gap, Measured, Samples
 from node0lib.canary.kayenta_config import KayentaConfig
-from node0lib.canary.sequential import Tally
-from node0lib.canary.verdict import Comparison
+from node0lib.canary.sample_ratio import TOLERANCE
+from node0lib.canary.verdict import IHSAN, Comparison, Ihsan, Ordered
 from node0lib.errors import ConfigError, DataError
+from node0lib.shell.canary_data import At, baseline_at, data_at, has
 from node0lib.shell.catalogue_file import checked
 from node0lib.shell.json_lines import parse_json
 from node0lib.shell.kayenta_file import analysis_at
-from node0lib.shell.mistakes import Mistakes, Source, nearest, shown
-from node0lib.shell.schema import Duration, Model
-from node0lib.shell.yaml_lines import KeyPath
-from node0lib.sli.histogram import Histogram
+from node0lib.shell.mistakes import Mistakes, Source
+from node0lib.shell.schema import Contradictions, Duration, Model
 from node0lib.timespan import format_duration, parse_instant
-
-_KINDS = ("counts", "samples", "histogram")
-_LARGEST = 10**300
 
 
 def _instant(value: object) -> datetime:
@@ -73,8 +74,14 @@ def _ratio(value: float) -> float:
     return value
 
 
+def _known(value: object) -> object:
+    """NaN is what programs write for a number that is not known, as null is."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 Error = Annotated[float, Field(gt=0, le=0.5)]
+Score = Annotated[Annotated[float, Field(ge=0, le=100)] | None, BeforeValidator(_known)]
 
 
 class InputModel(Model):
@@ -84,8 +91,21 @@ class InputModel(Model):
     alpha: Error = 0.05
     beta: Error = 0.05
     minimum_requests: int = Field(default=100, ge=0)
+    design_effect: float = Field(default=1.0, ge=1)
     at: Instant | None = None
     stale_after: Duration = timedelta(minutes=5)
+    share: float | None = Field(default=None, gt=0, lt=1)
+    share_tolerance: float = Field(default=TOLERANCE, ge=0, lt=1)
+    ihsan: Score = None
+    ihsan_at_least: float = Field(default=95.0, ge=0, le=100)
+
+    def contradictions(self) -> Contradictions:
+        """Yield what is set of a check that is not asked for: whoever wrote it believes that it is."""
+        written = self.model_fields_set
+        if self.share is None and "share_tolerance" in written:
+            yield ("share_tolerance",), "stands without share; add the share that was ordered for the canary"
+        if "ihsan" not in written and "ihsan_at_least" in written:
+            yield ("ihsan_at_least",), "stands without ihsan; add the score, or null where it is not known"
 
 
 class MetricModel(Model):
@@ -129,56 +149,43 @@ def parse_input(content: bytes, named: str, config: KayentaConfig | None = None)
     if whole is None:
         mistakes.raise_if_any()
         raise AssertionError("a model that is not there has a mistake that says why")
-    found = [_metric(_At(mistakes, source, ("metrics", n)), whole) for n in range(len(whole.metrics))]
-    _unique(mistakes, source, [m.name if m else None for m in found])
+    found = [_metric(At(mistakes, source, ("metrics", n)), whole) for n in range(len(whole.metrics))]
+    _unique(mistakes, source, [m.name if m else None for m in found], gate="ihsan" in whole.model_fields_set)
     mistakes.raise_if_any()
     metrics = tuple(m for m in found if m is not None)
-    return Comparison(metrics, whole.alpha, whole.beta, whole.minimum_requests, config)
+    if whole.share is not None and all(m.lost is None and isinstance(m.data, Samples) for m in metrics):
+        mistakes.add(source, ("share",), "needs requests to be counted; add counts or a histogram, or remove share")
+        mistakes.raise_if_any()
+    return _comparison(whole, metrics, config)
 
 
-def _unique(mistakes: Mistakes, source: Source, names: list[str | None]) -> None:
+def _comparison(whole: InputModel, metrics: tuple[Measured, ...], config: KayentaConfig | None) -> Comparison:
+    score = math.nan if whole.ihsan is None else whole.ihsan
+    return Comparison(
+        metrics,
+        whole.alpha,
+        whole.beta,
+        whole.minimum_requests,
+        config,
+        None if whole.share is None else Ordered(whole.share, whole.share_tolerance),
+        Ihsan(score, whole.ihsan_at_least) if "ihsan" in whole.model_fields_set else None,
+        whole.design_effect,
+    )
+
+
+def _unique(mistakes: Mistakes, source: Source, names: list[str | None], *, gate: bool) -> None:
     for n, name in enumerate(names):
+        if gate and name == IHSAN:
+            mistakes.add(source, ("metrics", n, "name"), f"{IHSAN!r} is the gate's own; give the metric another name")
         if name is not None and name in names[:n]:
             mistakes.add(source, ("metrics", n, "name"), f"{name!r} is there already; give each a name of its own")
 
 
-@dataclass(frozen=True)
-class _At:
-    """A place in the file, and where to note what is wrong there."""
-
-    mistakes: Mistakes
-    source: Source
-    path: KeyPath
-
-    def below(self, *keys: str | int) -> _At:
-        return _At(self.mistakes, self.source, (*self.path, *keys))
-
-    @property
-    def value(self) -> Any:
-        return self.source.document.at(self.path)
-
-    def wrong(self, text: str) -> None:
-        self.mistakes.add(self.source, self.path, text)
-
-    def keys(self, *known: str, optional: tuple[str, ...] = ()) -> bool:
-        """Whether there is a mapping of exactly those keys; notes what is not so."""
-        if not isinstance(self.value, Mapping):
-            self.wrong(f"{shown(self.value)} is not a mapping; write the keys {', '.join(known)}")
-            return False
-        extra = [key for key in self.value if key not in known + optional]
-        for key in extra:
-            self.below(key).wrong(f"is no key here; {nearest(key, known + optional)}")
-        missing = [key for key in known if key not in self.value]
-        for key in missing:
-            self.wrong(f"{key} is missing; write the keys {', '.join(known)}")
-        return not (extra or missing)
-
-
-def _metric(at: _At, whole: InputModel) -> Measured | None:
+def _metric(at: At, whole: InputModel) -> Measured | None:
     model = checked(at.mistakes, at.source, at.path, MetricModel)
-    analysis = analysis_at(at.mistakes, at.source, at.below("kayenta").path) if _has(at, "kayenta") else None
-    data = _data(at) if isinstance(at.value, Mapping) else Counts(())
-    baseline = _baseline(at.below("baseline")) if _has(at, "baseline") else None
+    analysis = analysis_at(at.mistakes, at.source, at.below("kayenta").path) if has(at, "kayenta") else None
+    data = data_at(at) if isinstance(at.value, Mapping) else Counts(())
+    baseline = baseline_at(at.below("baseline")) if has(at, "baseline") else None
     if model is None:
         return None
     gap = _lost(at, model, whole)
@@ -191,31 +198,7 @@ def _metric(at: _At, whole: InputModel) -> Measured | None:
     )
 
 
-def _has(at: _At, key: str) -> bool:
-    """Whether something is written there; null is what programs write for nothing."""
-    return isinstance(at.value, Mapping) and at.value.get(key) is not None
-
-
-def _data(at: _At) -> Data | Gap:
-    given = [kind for kind in _KINDS if _has(at, kind)]
-    if _has(at, "query_error"):
-        if given:
-            at.below(given[0]).wrong("stands beside query_error; keep one of the two")
-        return Gap("query_error", str(at.below("query_error").value))
-    if len(given) != 1:
-        what = f"{' and '.join(given)} stand side by side" if given else "there is no data"
-        at.wrong(f"{what}; write exactly one of {', '.join(_KINDS)}, or query_error")
-        return Counts(())
-    if given[0] == "samples":
-        return _samples(at.below("samples"))
-    if given[0] == "counts":
-        if _has(at, "threshold") or _has(at, "quantile"):
-            at.below("counts").wrong("are not asked for a threshold or a quantile; remove it")
-        return _counts(at.below("counts"))
-    return _histograms(at.below("histogram"))
-
-
-def _lost(at: _At, model: MetricModel, whole: InputModel) -> Gap | None:
+def _lost(at: At, model: MetricModel, whole: InputModel) -> Gap | None:
     if model.newest is None:
         return None
     newest = checked(at.mistakes, at.source, at.below("newest").path, NewestModel)
@@ -229,117 +212,3 @@ def _lost(at: _At, model: MetricModel, whole: InputModel) -> Gap | None:
             told = format_duration(timedelta(seconds=int(age.total_seconds())))
             return Gap("stale", f"the newest observation of the {arm} is {told} old")
     return None
-
-
-def _samples(at: _At) -> Data:
-    if not at.keys(*ARMS):
-        return Counts(())
-    control, canary = (_values(at.below(arm)) for arm in ARMS)
-    return Samples(control, canary)
-
-
-def _values(at: _At) -> tuple[float, ...]:
-    """Numbers, NaN for null; the first that is none is told."""
-    if not isinstance(at.value, list):
-        at.wrong(f"{shown(at.value)} is not a list; write [1.5, 2, …]")
-        return ()
-    for n, value in enumerate(at.value):
-        if value is not None and not _is_number(value):
-            at.below(n).wrong(f"{shown(value)} is not a number; write a finite one, or null where one is missing")
-            return ()
-    return tuple(math.nan if v is None else float(v) for v in at.value)
-
-
-def _is_number(value: object) -> bool:
-    """Whether it is a number that a float can hold, or NaN; JSON's 1e999 is infinite."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return not math.isinf(value) if isinstance(value, float) else abs(value) < _LARGEST
-
-
-def _counts(at: _At) -> Data | Gap:
-    looks = [at.below(n) for n in range(len(at.value))] if isinstance(at.value, list) else [at]
-    if not looks:
-        at.wrong("has no looks; write one at least, or query_error")
-    found = [_tally(look) for look in looks]
-    gap = next((one for one in found if isinstance(one, Gap)), None)
-    return gap or Counts(tuple(one for one in found if isinstance(one, Tally)))
-
-
-def _tally(at: _At) -> Tally | Gap | None:
-    if not at.keys(*ARMS) or not all([at.below(arm).keys("requests", "bad") for arm in ARMS]):
-        return None
-    read = [[_count(at.below(arm, key)) for key in ("requests", "bad")] for arm in ARMS]
-    for arm, (requests, bad) in zip(ARMS, read, strict=True):
-        if requests == -1 or bad == -1:
-            return None
-        if requests is None or bad is None:
-            return Gap("nan", f"a count of the {arm} is missing")
-        if bad > requests:
-            at.below(arm, "bad").wrong(f"{bad} is more than the {requests} requests; bad ones are part of them")
-            return None
-    (a, b), (c, d) = read
-    return Tally((a or 0, c or 0), (b or 0, d or 0))
-
-
-def _count(at: _At) -> int | None:
-    """A count; None for null or NaN, and -1, with a note, for what is none."""
-    value = at.value
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
-    if isinstance(value, bool) or not (isinstance(value, int) or whole) or not 0 <= value < 2**53:
-        at.wrong(f"{shown(value)} is not a count; write a whole number, 0 or more")
-        return -1
-    return int(value)
-
-
-def _histograms(at: _At) -> Data | Gap:
-    many = _has(at, "looks")
-    if not (at.keys("bounds", "looks") if many else at.keys("bounds", *ARMS)):
-        return Counts(())
-    bounds = _values(at.below("bounds"))
-    if many and not (isinstance(at.below("looks").value, list) and at.below("looks").value):
-        at.below("looks").wrong("has no looks; write a list of {control, canary}, one at least")
-        return Counts(())
-    looks = [at.below("looks", n) for n in range(len(at.below("looks").value))] if many else [at]
-    pairs = []
-    for look in looks:
-        if many and not look.keys(*ARMS):
-            continue
-        pair = [_histogram(look.below(arm), bounds) for arm in ARMS]
-        if gap := next((one for one in pair if isinstance(one, Gap)), None):
-            return gap
-        if isinstance(pair[0], Histogram) and isinstance(pair[1], Histogram):
-            pairs.append((pair[0], pair[1]))
-    return Histograms(tuple(pairs))
-
-
-def _histogram(at: _At, bounds: tuple[float, ...]) -> Histogram | Gap | None:
-    counts = at.value if isinstance(at.value, list) else []
-    read = [_count(at.below(n)) for n in range(len(counts))]
-    if -1 in read:
-        return None
-    if None in read:
-        return Gap("nan", f"a bucket of the {at.path[-1]} is missing")
-    try:
-        return Histogram(bounds, tuple(c or 0 for c in read))
-    except DataError as error:
-        at.wrong(f"{error}; write cumulative counts, the last for +Inf")
-        return None
-
-
-def _baseline(at: _At) -> Baseline | None:
-    if isinstance(at.value, Mapping):
-        if not at.keys("bounds", "cumulative"):
-            return None
-        found = _histogram(at.below("cumulative"), _values(at.below("bounds")))
-        if isinstance(found, Histogram) and found.count:
-            return Baseline(found)
-        at.wrong("has nothing in it; give the control from before")
-        return None
-    values = _values(at)
-    if not values or any(map(math.isnan, values)):
-        at.wrong("is empty or has gaps; give the control from before, without null")
-        return None
-    return Baseline(values)

@@ -37,7 +37,8 @@ from node0lib.shell.yaml_lines import KeyPath
 JUDGES = ("NetflixACAJudge-v1.0", "dredd-v1.0")
 _TOP = ("metrics", "classifier", "judge", "name", "id", "description", "configVersion", "applications", "templates")
 _STAMPS = ("createdTimestamp", "updatedTimestamp", "createdTimestampIso", "updatedTimestampIso", "services", "isNew")
-_METRIC = ("name", "groups", "analysisConfigurations", "extensions", "query", "scopeName", "id", "serviceName")
+TOP_KEYS = _TOP + _STAMPS
+METRIC_KEYS = ("name", "groups", "analysisConfigurations", "extensions", "query", "scopeName", "id", "serviceName")
 _ANALYSES = ("analysisConfigurations", "extensions")
 _MARGIN = 1e-6
 
@@ -107,7 +108,7 @@ def kayenta_at(mistakes: Mistakes, source: Source, path: KeyPath) -> KayentaConf
     if not isinstance(whole, Mapping):
         mistakes.add(source, path, "is not a mapping of keys; give a Kayenta canary config with metrics")
         return KayentaConfig(())
-    notes = [f"{key} is no key of a canary config and was not looked at" for key in whole if key not in _TOP + _STAMPS]
+    notes = [f"{key} is no key of a canary config and was not looked at" for key in whole if key not in TOP_KEYS]
     _judge_name(mistakes, source, (*path, "judge", "name"))
     metrics = _metrics(mistakes, source, (*path, "metrics"), notes)
     weights = _weights(mistakes, source, (*path, "classifier", "groupWeights"), metrics)
@@ -134,7 +135,7 @@ def _metrics(mistakes: Mistakes, source: Source, path: KeyPath, notes: list[str]
     seen: set[str] = set()
     for n, item in enumerate(items):
         name = item.get("name") if isinstance(item, Mapping) else None
-        if name in twice and name in seen:
+        if isinstance(name, str) and name in twice and name in seen:
             mistakes.add(source, (*path, n, "name"), f"{name!r} is there already; give each metric a name of its own")
         seen.add(str(name))
     return () if twice else tuple(found)
@@ -146,7 +147,7 @@ def _metric(mistakes: Mistakes, source: Source, path: KeyPath, notes: list[str])
     if not isinstance(item, Mapping) or not isinstance(name, str) or not name:
         mistakes.add(source, path, "has no name; write name: and the metric's name, as text")
         return None
-    notes.extend(f"{name}: {key} is no key of a metric and was not looked at" for key in item if key not in _METRIC)
+    notes.extend(f"{name}: {key} is no key of a metric and was not looked at" for key in item if key not in METRIC_KEYS)
     groups = item.get("groups", [])
     if not isinstance(groups, list) or not all(isinstance(g, str) and g for g in groups):
         mistakes.add(source, (*path, "groups"), "is not a list of names; write for example [system]")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from node0lib.canary.mannwhitney import cles, statistic
 from node0lib.canary.plan import Asked, fixed, to_pass
 from node0lib.canary.sequential import Tally, judge
 from node0lib.canary.threshold import compare
-from node0lib.canary.verdict import JUDGES, Comparison, judged
+from node0lib.canary.verdict import JUDGES, Comparison, Ihsan, JudgeName, Ordered, judged
 
 ARM = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n)))
 LOOKS = st.lists(st.tuples(ARM, ARM), min_size=2, max_size=8).map(
@@ -54,6 +55,30 @@ def test_more_data_never_become_no_data(first: tuple[Tally, ...], more: tuple[Ta
         for looks in (first, first + more)
     ]
     assert kinds[0] == "no_data" or kinds[1] != "no_data"
+
+
+@given(LOOKS, st.floats(0.01, 0.99), st.floats(0, 100), st.sampled_from(JUDGES))
+@settings(max_examples=60, deadline=None)
+def test_the_checks_beside_the_metrics_only_forbid(
+    looks: tuple[Tally, ...], share: float, score: float, name: JudgeName
+) -> None:
+    """A wrong share is no data, a low score a failure; nothing else ever comes of them."""
+    plain = Comparison((Measured("errors", Counts(looks), margin=1.05),))
+    alone = judged(name, plain).kind
+    shared = judged(name, replace(plain, ordered=Ordered(share))).kind
+    assert shared in (alone, "no_data")
+    gated = judged(name, replace(plain, ihsan=Ihsan(score))).kind
+    assert gated == ("fail" if score < 95 else alone)
+    both = judged(name, replace(plain, ordered=Ordered(share), ihsan=Ihsan(score))).kind
+    assert both == ("fail" if score < 95 else shared)
+
+
+@given(LOOKS, st.floats(1, 50))
+@settings(max_examples=60, deadline=None)
+def test_a_design_effect_only_takes_verdicts_back(looks: tuple[Tally, ...], effect: float) -> None:
+    """With a larger design effect a verdict stays or becomes inconclusive, and is never another one."""
+    kinds = [judge("e", looks, margin=1.05, alpha=0.05, beta=0.05, design_effect=d).kind for d in (1.0, effect)]
+    assert kinds[1] in (kinds[0], "inconclusive")
 
 
 @given(LOOKS)

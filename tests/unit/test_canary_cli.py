@@ -96,6 +96,66 @@ def test_a_gap_beside_a_pass_is_no_pass_and_beside_a_failure_a_failure() -> None
     assert [_judge([GOOD, lost]).exit_code, _judge([BAD, lost]).exit_code] == [6, 4]
 
 
+EVEN = _metric(margin=2, counts=_counts((9500, 950), (500, 50), looks=40))
+
+
+@pytest.mark.parametrize("judge", ["sequential", "kayenta", "threshold"])
+def test_a_canary_without_its_share_is_no_data(judge: str) -> None:
+    """A canary that was to get 20% and got 5% is no experiment: every metric says so, and none passes or fails."""
+    cpu = {"name": "cpu", "threshold": 15, "samples": SERIES}
+    for metrics in ([EVEN], [EVEN, BAD | {"name": "bad"}], [EVEN, cpu]):
+        found = _judge(metrics, judge, share=0.2)
+        document = json.loads(found.stdout)
+        assert (found.exit_code, document["verdict"]) == (6, "no_data")
+        assert {(one["verdict"], one["state"]) for one in document["metrics"]} == {("no_data", "sample_ratio")}
+        assert "the canary got 5.0% of 400,000 requests and was to get 20.0%" in document["reasons"][-1]
+
+
+@pytest.mark.parametrize("judge", ["sequential", "kayenta", "threshold"])
+def test_a_share_that_was_kept_changes_nothing(judge: str) -> None:
+    """With its share, or one within the tolerance, the verdict is what it is without the check."""
+    for metric, code in ((EVEN, 0), (BAD, 4)):
+        ordered: tuple[dict[str, float], ...] = ({}, {"share": 0.05}, {"share": 0.2, "share_tolerance": 0.8})
+        assert [_judge([metric], judge, **more).exit_code for more in ordered] == [code] * 3
+
+
+def test_a_lost_metric_says_why_it_was_lost() -> None:
+    """A query error stays one beside a wrong share, and its counts, which are not to be used, accuse nobody."""
+    lost = {"name": "lost", "query_error": "timeout"}
+    document = json.loads(_judge([EVEN, lost], share=0.2).stdout)
+    assert [one["state"] for one in document["metrics"]] == ["sample_ratio", "query_error"]
+    stale = {"newest": {"control": NOON, "canary": "2026-01-05T11:00:00Z"}}
+    document = json.loads(_judge([EVEN | stale], share=0.2, at=NOON).stdout)
+    assert [one["state"] for one in document["metrics"]] == ["stale"]
+
+
+@pytest.mark.parametrize("judge", ["sequential", "kayenta", "threshold"])
+def test_ihsan_is_an_absolute_gate(judge: str) -> None:
+    """A score under the least one fails whatever was measured, an unknown one is no data, any other changes nothing."""
+    lost = {"name": "lost", "query_error": "timeout"}
+    asked: tuple[tuple[dict[str, Any], int], ...] = (
+        ({"ihsan": 94.9}, 4), ({"ihsan": 95}, 0), ({"ihsan": 97, "ihsan_at_least": 98}, 4), ({"ihsan": None}, 6),
+    )  # fmt: skip
+    for more, code in asked:
+        found = _judge([GOOD], judge, **more)
+        gate = json.loads(found.stdout)["metrics"][-1]
+        assert (found.exit_code, gate["name"], gate["absolute"]) == (code, "ihsan", True)
+        assert gate["verdict"] == {0: "pass", 4: "fail", 6: "no_data"}[code]
+    assert [_judge([one], judge, ihsan=100).exit_code for one in (GOOD, BAD, lost)] == [0, 4, 6]
+    assert [_judge([one], judge, ihsan=10).exit_code for one in (GOOD, BAD, lost)] == [4, 4, 4]
+    document = json.loads(_judge([GOOD], judge, ihsan=91.5).stdout)
+    assert document["reasons"] == ["ihsan: 91.5 is under 95"]
+    assert [document["metrics"][-1][key] for key in ("ratio", "low", "high", "margin")] == [None, 91.5, 91.5, 95]
+
+
+def test_a_design_effect_makes_the_sequential_judge_slower() -> None:
+    """Failures that come in bursts count for less: what failed, and what passed, is open again."""
+    worse = _metric(counts=_counts((9500, 95), (500, 12), looks=5))
+    for metric, code in ((worse, 4), (GOOD, 0)):
+        assert [_judge([metric], design_effect=effect).exit_code for effect in (1, 400)] == [code, 3]
+        assert _judge([metric], "threshold", design_effect=400).exit_code == code
+
+
 def test_kayenta_passes_over_gaps_and_node0_does_not() -> None:
     """Kayenta scores 100 with one of three metrics missing; its answer is shown, the verdict is no data."""
     flat = {"control": [1.0, 2, 3], "canary": [1.0, 2, 3]}
@@ -188,6 +248,16 @@ def test_histograms_are_judged_at_a_bound() -> None:
         ({"metrics": [{"name": "s", "samples": SERIES}]}, "s: the sequential judge asks for a share slower than"),
         ({"metrics": [_metric(kayenta={"direction": "up"})]}, "kayenta.direction: 'up' is not one of"),
         ('{"metrics": [{"name": "a", "name": "b"}]}', "is written twice"),
+        ({"metrics": [_metric()], "share": 5}, "share: 5 must be less than 1"),
+        ({"metrics": [_metric()], "share": 0}, "share: 0 must be"),
+        ({"metrics": [_metric()], "share_tolerance": 0.1}, "share_tolerance: stands without share"),
+        ({"metrics": [_metric()], "share": 0.05, "share_tolerance": 1}, "share_tolerance: 1 must be less than 1"),
+        ({"metrics": [{"name": "s", "threshold": 9, "samples": SERIES}], "share": 0.5}, "share: needs requests to be"),
+        ({"metrics": [_metric()], "ihsan": 101}, "ihsan: 101 must be at most 100"),
+        ({"metrics": [_metric()], "ihsan": "99"}, "ihsan: '99' is not a number"),
+        ({"metrics": [_metric()], "ihsan_at_least": 99}, "ihsan_at_least: stands without ihsan"),
+        ({"metrics": [_metric(name="ihsan")], "ihsan": 99}, "name: 'ihsan' is the gate's own"),
+        ({"metrics": [_metric()], "design_effect": 0.5}, "design_effect: 0.5 must be at least 1"),
     ],
 )  # fmt: skip
 def test_each_mistake_is_one_clear_error(content: Any, message: str) -> None:
@@ -222,10 +292,12 @@ def test_a_config_for_another_judge_is_refused(tmp_path: Path) -> None:
 def test_the_text_fits_80_columns(tmp_path: Path) -> None:
     """People get a table with the verdict on top."""
     path = tmp_path / "input.json"
-    path.write_text(json.dumps({"metrics": [_metric(), {**BAD, "name": "a rather long name of a metric"}]}), "utf-8")
+    metrics = [_metric(), {**BAD, "name": "a rather long name of a metric"}]
+    path.write_text(json.dumps({"metrics": metrics, "ihsan": 96.5}), "utf-8")
     found = _run("judge", "--input", str(path))
     assert found.stdout.startswith("FAIL (judge: sequential)") and "inconclusive" in found.stdout
     assert max(map(len, found.stdout.splitlines())) <= 80
+    assert "96.5" in found.stdout and ">=95" in found.stdout.splitlines()[-1]
 
 
 def _plan(*args: str) -> Result:

@@ -6,8 +6,10 @@ The input's schema is in ``node0lib.shell.canary_input``. The JSON document:
 judge     sequential, kayenta or threshold
 verdict   pass, fail, inconclusive or no_data; ``exit_code`` is that of the program
 reasons   why, a list; ``warnings`` is another
-metrics   a list: ``name verdict reason state`` (missing, nan, stale, query_error; null where there is data),
-          ``ratio low high margin need`` (null: not known), ``control canary`` (requests or values), ``counted``
+metrics   a list: ``name verdict reason state`` (missing, nan, stale, query_error, sample_ratio; null where there is
+          data that can be used), ``ratio low high margin need`` (null: not known), ``control canary`` (requests or
+          values), ``counted``, and ``absolute``: false, or true in the row ``ihsan``, which is there if the input has
+          the score: ``low`` and ``high`` are the score then (0 and null: not known), ``margin`` is the least allowed
 kayenta   null, or ``classification score reason groups`` and ``metrics``: ``name classification critical deviation``
 ========= ============================================================================================================
 
@@ -71,9 +73,16 @@ def judge(ctx: click.Context, judge: JudgeName, path: str, kayenta: Path | None,
                        "canary": [40, 49, 50]}}]}
     counts may be one look or a list of them in order. margin is the largest
     harmless ratio. Beside metrics: alpha, beta (0.05), minimum_requests (100),
+    design_effect (1; sequential only: by how much failures come in bursts),
     at and stale_after (5m). A metric may have newest: {control, canary}
     (times; older than stale_after is no data), query_error (in place of
     data), groups, and kayenta (as analysisConfigurations.canary).
+
+    share is what was ordered for the canary (0.05), share_tolerance how far
+    the requests may be off (0.2 of it): a canary that surely did not get its
+    share is no data, by every judge and whatever it shows. ihsan is the
+    installation's score, ihsan_at_least (95) what a change needs: a score
+    below is a failure, one that is null is no data.
 
     Missing data, null or NaN, a stale series and a query error are no data:
     never a pass, never a failure.
@@ -132,6 +141,7 @@ def _metric(finding: Finding) -> dict[str, Any]:
         "control": finding.sizes[0],
         "canary": finding.sizes[1],
         "counted": finding.counted,
+        "absolute": finding.absolute,
     }
 
 
