@@ -7,6 +7,8 @@
   that made it necessary. Going round in a circle is refused.
 - Times are aware and kept in UTC; a naive one is refused, as is one after ``now``, which the caller knows.
 - The same event twice is one event. Two of one identity that differ are refused, and both are shown.
+- An incident that was open and is now resolved, all else being equal, has gone on: ``goes_on`` tells it apart, for
+  those who keep events over time.
 
 >>> when = parse_instant("2026-01-05T12:00:00Z")
 >>> one = Deployment("d1", "shop", "production", when, when)
@@ -18,10 +20,11 @@ True
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
-from datetime import datetime
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 from node0lib.errors import DataError
@@ -123,6 +126,14 @@ class Incident:
 Event = Deployment | Incident
 Key = tuple[str, str]
 _TYPES: Mapping[str, type[Event]] = {"deployment": Deployment, "incident": Incident}
+# Looked up once and not for each of millions of events.
+_NAMES: Mapping[type[Any], tuple[str, ...]] = {
+    kind: tuple(field.name for field in fields(kind)) for kind in (Change, Deployment, Incident)
+}
+_NEEDED: Mapping[type[Any], tuple[str, ...]] = {
+    kind: tuple(field.name for field in fields(kind) if field.default is field.default_factory) for kind in _NAMES
+}
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _SCREEN = 2000
 _TIMES = {"started_at", "finished_at", "opened_at", "resolved_at", "committed_at", "authored_at", "merged_at"}
 
@@ -139,7 +150,7 @@ def event_row(event: Event) -> dict[str, Any]:
 
 def event_line(event: Event) -> str:
     """Return the event as one line of JSON; equal events give equal lines."""
-    return json.dumps(event_row(event), ensure_ascii=False, separators=(",", ":"))
+    return _ENCODE(event_row(event))
 
 
 def parse_event(row: Mapping[str, Any]) -> Event:
@@ -176,6 +187,23 @@ def not_after(event: Event, now: datetime | None) -> None:
         if now is not None and time > now:
             text = f"{event_type(event)} {event.id!r}: {name} {_at(time)} lies in the future (now is {_at(now)})"
             raise DataError(f"{text}; correct it, or the clock")
+
+
+def goes_on(known: Event, event: Event) -> bool:
+    """Whether the event is the known incident, which was open, and is resolved now; nothing else has changed."""
+    if not isinstance(known, Incident) or not isinstance(event, Incident) or known.resolved_at is not None:
+        return False
+    return event.resolved_at is not None and replace(event, resolved_at=None) == known
+
+
+def check_service(event: Event, declared: Collection[str] | None) -> None:
+    """Raise DataError if there are declared services and the event's is none of them; the nearest one is named."""
+    if declared is None or event.service in declared:
+        return
+    near = difflib.get_close_matches(event.service, declared, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"declared are {', '.join(sorted(declared)) or 'none'}"
+    who = f"{event_type(event)} {event.id!r}"
+    raise DataError(f"{who} is of the service {event.service!r}, which is not declared; {hint}")
 
 
 def differing(known: Event, event: Event) -> DataError:
@@ -220,26 +248,28 @@ def cause_of(node: Key, links: Mapping[Key, str | None]) -> Key | None:
 
 def _row(value: object) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for field in fields(value):  # type: ignore[arg-type]
-        item = getattr(value, field.name)
+    for name in _NAMES[type(value)]:
+        item = getattr(value, name)
+        if item is None:
+            continue
         if isinstance(item, datetime):
-            found[field.name] = format_instant(item)
+            found[name] = item.isoformat()[: -len("+00:00")] + "Z"  # an event's times are in UTC
         elif isinstance(item, tuple):
             if item:
-                found[field.name] = [_row(one) for one in item]
-        elif item is not None:
-            found[field.name] = item
+                found[name] = [_row(one) for one in item]
+        else:
+            found[name] = item
     return found
 
 
 def _parsed(kind: type[Any], values: object, who: str) -> Any:
     if not isinstance(values, Mapping):
         raise DataError(f"{who} is {values!r}, not a mapping")
-    known = {field.name for field in fields(kind)}
+    known = _NAMES[kind]
     for key in values:
         if key not in known:
             raise DataError(f"{who} has no {key!r}; it may have {', '.join(sorted(known))}")
-    missing = [f.name for f in fields(kind) if f.default is f.default_factory and f.name not in values]
+    missing = [name for name in _NEEDED[kind] if name not in values]
     if missing:
         raise DataError(f"{who} says nothing of {', '.join(missing)}")
     return kind(**{key: _value(key, value, who) for key, value in values.items()})
@@ -285,6 +315,8 @@ def _in_utc(event: object, name: str, who: str, *, needed: bool = False) -> None
         return
     if not isinstance(value, datetime):
         raise DataError(f"{who}: {name} is {value!r}, not a time")
+    if value.tzinfo is UTC:
+        return
     try:
         object.__setattr__(event, name, ensure_utc(value))
     except DataError as error:

@@ -6,6 +6,8 @@
   the very version that the rollback restores; a second step back undoes the one before.
 - A deployment has failed from the moment its rollback finished or its incident was opened. So what a window says at
   its end rests on nothing that happened later, and a report for a past instant is what it would have been then.
+- A declared maturity closes the past: what is known of a failure later than that after the deployment finished, by an
+  incident or a rollback, changes nothing any more. It is counted as ``late``. Undeclared, every explicit link counts.
 - Recovery ends with the first rollback or hotfix that finished after it, or the first resolution of its incidents.
 
 >>> from datetime import UTC, datetime
@@ -47,6 +49,9 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 _SECOND, _MINUTE = 1_000_000, 60_000_000
+_MICRO = timedelta(microseconds=1)
+_LATE = -3
+"""A link that came too late to count, beside UNLINKED and UNKNOWN."""
 
 
 @dataclass(frozen=True)
@@ -75,18 +80,27 @@ class Judged:
     named: int
     unlinked: int
     unknown: int
+    late: int
 
 
-def judge(history: History, profile: Profile, production: frozenset[str]) -> Judged:
-    """Return what became of every deployment under a profile; ``production`` names the environments of incidents."""
+def judge(
+    history: History, profile: Profile, production: frozenset[str], maturity: timedelta | None = None
+) -> Judged:
+    """Return what became of every deployment under a profile; ``production`` names the environments of incidents.
+
+    ``maturity`` is how long a deployment may still fail, if that was declared.
+    """
+    within = NEVER if maturity is None else maturity // _MICRO
+    given = _punctual(history, history.link, within)
     live = np.isin(history.environment, [k for k, name in enumerate(history.environments) if name in production])
-    blamed = history.link[history.link >= 0]
+    blamed = given[given >= 0]
     reached, named = history.outcome != FAILED, np.zeros(len(history.outcome), np.bool_)
     named[blamed] = True
     counted = reached & (history.kind != ROLLBACK)
     half = named & ~reached & (history.kind != ROLLBACK)
-    link, timed = _linked(history, profile, counted & live)
-    failed_at, by_incident = _failures(history, link, counted | half)
+    link, timed = _linked(history, given, profile, counted & live)
+    link = _punctual(history, link, within)
+    failed_at, by_incident, undone_late = _failures(history, link, counted | half, within)
     began_at, recovered_at = _recoveries(history, profile, link, reached)
     untold = (failed_at != NEVER) & (recovered_at == NEVER) & ~by_incident
     rework, (arrival, lead) = _rework(history, reached, live), _leads(history, profile, reached)
@@ -96,7 +110,15 @@ def judge(history: History, profile: Profile, production: frozenset[str]) -> Jud
         named=len(blamed),
         unlinked=int(np.count_nonzero(link == UNLINKED)),
         unknown=int(np.count_nonzero(link == UNKNOWN)),
+        late=int(np.count_nonzero(link == _LATE)) + undone_late,
     )
+
+
+def _punctual(history: History, link: Ints, within: int) -> Ints:
+    """The links without those of incidents that were opened later than ``within`` after their deployment finished."""
+    found, linked = link.copy(), np.flatnonzero(link >= 0)
+    found[linked[history.opened[linked] - history.finished[link[linked]] > within]] = _LATE
+    return found
 
 
 def _groups(codes: Ints, *others: Ints) -> Iterator[tuple[Ints, ...]]:
@@ -115,12 +137,13 @@ def _places(array: Ints, codes: Ints) -> list[Ints]:
     return [order[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
-def _linked(history: History, profile: Profile, candidates: Bools) -> tuple[Ints, int]:
-    """The deployment of each incident, and how many the time rule found."""
-    link = history.link.copy()
+def _linked(history: History, given: Ints, profile: Profile, candidates: Bools) -> tuple[Ints, int]:
+    """The deployment of each incident, by the links that are given or else by the time rule, and how many that found.
+    """
+    link = given.copy()
     if not profile.timed:
         return link, 0
-    within = NEVER if profile.link_within is None else profile.link_within // timedelta(microseconds=1)
+    within = NEVER if profile.link_within is None else profile.link_within // _MICRO
     service = np.where(candidates, history.service, -1)
     asking = np.where(link == UNLINKED, history.incident_service, -2)
     for asked, found in _groups(asking, service):
@@ -130,11 +153,11 @@ def _linked(history: History, profile: Profile, candidates: Bools) -> tuple[Ints
         latest = found[np.maximum(before, 0)]
         near = (before >= 0) & (history.opened[asked] - history.finished[latest] <= within)
         link[asked[near]] = latest[near]
-    return link, int(np.count_nonzero(link != history.link))
+    return link, int(np.count_nonzero(link != given))
 
 
-def _failures(history: History, link: Ints, counted: Bools) -> tuple[Ints, Bools]:
-    """When each deployment was known to have failed, and whether an incident said so."""
+def _failures(history: History, link: Ints, counted: Bools, within: int) -> tuple[Ints, Bools, int]:
+    """When each deployment was known to have failed, whether an incident said so, how many rollbacks were too late."""
     failed_at = np.where(counted & (history.outcome == ROLLED_BACK), history.finished, NEVER)
     by_incident = np.zeros(len(failed_at), np.bool_)
     blamed = link >= 0
@@ -142,9 +165,13 @@ def _failures(history: History, link: Ints, counted: Bools) -> tuple[Ints, Bools
     known = np.maximum(history.opened[blamed], history.finished[link[blamed]])
     np.minimum.at(failed_at, link[blamed], known)
     by_incident[link[blamed]] = True
+    late = 0
     for rollback, undone in _undone(history, counted, link):
-        failed_at[undone] = min(failed_at[undone], max(history.finished[rollback], history.finished[undone]))
-    return failed_at, by_incident
+        if history.finished[rollback] - history.finished[undone] > within:
+            late += 1
+        else:
+            failed_at[undone] = min(failed_at[undone], max(history.finished[rollback], history.finished[undone]))
+    return failed_at, by_incident, late
 
 
 def _undone(history: History, counted: Bools, link: Ints) -> Iterator[tuple[int, int]]:

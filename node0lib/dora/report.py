@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -134,13 +134,16 @@ def report(
     environments: Sequence[str] = PRODUCTION,
     windows: Sequence[timedelta] = WINDOWS,
     weeks: int = 12,
+    maturity: timedelta | None = None,
 ) -> Report:
     """Return the report of an instant; ``environments`` are those asked for, to which incidents belong.
 
+    ``maturity``, if declared, replaces the profile's, and what is known of a failure later than that counts nowhere.
     Raises ConfigError if no deployment was ever made to one of them while there are deployments elsewhere.
     """
     at, targets = ensure_utc(at), targets or DoraTargets()
-    judged = judge(history, profile, frozenset(environments))
+    profile = profile if maturity is None else replace(profile, maturity=maturity)
+    judged = judge(history, profile, frozenset(environments), maturity)
     groups: list[GroupReport] = []
     for name in environments:
         if name not in history.environments:
@@ -257,6 +260,7 @@ def _notes(history: History, judged: Judged, at: datetime) -> tuple[str, ...]:
         (judged.timed, "incident(s) name no deployment and were linked by the time rule"),
         (judged.unlinked, "incident(s) name no deployment and follow none closely enough: they count nowhere"),
         (judged.unknown, "incident(s) name a deployment that is not among the events: they count nowhere"),
+        (judged.late, "incident(s) or rollback(s) came later than the declared maturity: they changed nothing"),
         (later, "event(s) lie after the instant of the report and were not looked at"),
     )
     notes = [f"{count} {text}" for count, text in told if count]

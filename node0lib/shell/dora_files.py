@@ -6,7 +6,9 @@
 - What is wrong is told with file and line. A file that ends in the middle of a line is one clear error, whatever the
   line holds, and nothing of it is taken.
 - ``append_events`` is idempotent: an event that is there counts once, one that differs under the same name is refused
-  and both are shown. The file is replaced whole, or left as it was.
+  and both are shown. The file is replaced whole, or left as it was. Two differences are none: an incident that was
+  open in the file and is resolved now has gone on (and in an older export not yet), and with ``replace`` what is in
+  the file gives way, and is named.
 
 >>> read_events(Path("events.xml"))
 Traceback (most recent call last):
@@ -20,6 +22,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -30,7 +33,18 @@ from typing import IO, Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from node0lib.dora.events import Event, differing, event_line, event_type, not_after, parse_event
+from node0lib.dora.events import (
+    Event,
+    Key,
+    check_circles,
+    check_service,
+    differing,
+    event_line,
+    event_type,
+    goes_on,
+    not_after,
+    parse_event,
+)
 from node0lib.errors import ConfigError, DataError, RunError
 from node0lib.shell.files import sync_folder
 
@@ -43,10 +57,15 @@ _BATCH = 10_000
 
 @dataclass(frozen=True)
 class Appended:
-    """How many events were new, and how many were there already."""
+    """How many events were new, how many were there already, and how many open incidents were resolved.
+
+    ``replaced`` are the names of the events that gave way to others.
+    """
 
     new: int
     known: int
+    resolved: int = 0
+    replaced: tuple[str, ...] = ()
 
 
 def read_events(path: Path, kind: Format | None = None) -> Iterator[Event]:
@@ -153,57 +172,162 @@ def _opened(path: Path, newline: str | None = None) -> Iterator[IO[str]]:
         yield file
 
 
-def append_events(path: Path, events: Iterable[Event], now: datetime | None = None) -> Appended:
+def append_events(
+    path: Path,
+    events: Iterable[Event],
+    now: datetime | None = None,
+    *,
+    declared: frozenset[str] | None = None,
+    replace: bool = False,
+    gone: frozenset[Key] = frozenset(),
+) -> Appended:
     """Write the events that ``path`` does not hold yet behind those that it holds, all or nothing.
 
-    Raises DataError at an event after ``now`` or one that differs from a known one, RunError if it cannot be written.
+    With ``replace`` a known event gives way to one of its name that differs; the names in ``gone`` are taken out.
+    Raises DataError at an event after ``now``, of a service that is not ``declared`` (None: all are), that differs from
+    the known one of its name, or that closes a circle of causes; RunError if the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w+", encoding="utf-8", newline="\n") as file:
-                counts = _written(path, file, events, now)
-                file.flush()
-                os.fsync(file.fileno())
-            if os.name == "posix":
-                Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                Path(name).unlink()
-            raise
+        with _replacing(path) as file:
+            ledger = _Ledger(file, declared, replace=replace)
+            for event in read_events(path, "jsonl") if path.exists() else ():
+                ledger.keep(event, gone)
+            for event in events:
+                not_after(event, now)
+                ledger.add(event)
+            done = ledger.closed()
         sync_folder(path.parent)
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror or error}); nothing was changed") from error
-    return counts
+    return done
 
 
-def _written(path: Path, file: IO[str], events: Iterable[Event], now: datetime | None) -> Appended:
-    seen: dict[tuple[str, str], bytes] = {}
-    for event in read_events(path, "jsonl") if path.exists() else ():
-        _take(file, event, seen)
-    before, given = len(seen), 0
-    for event in events:
-        not_after(event, now)
-        given += 1
-        _take(file, event, seen)
-    new = len(seen) - before
-    return Appended(new, given - new)
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[IO[str]]:
+    """A new file that takes the place of ``path`` in the end, unless something goes wrong."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w+", encoding="utf-8", newline="\n") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if os.name == "posix":
+            Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(name).unlink()
+        raise
 
 
-def _take(file: IO[str], event: Event, seen: dict[tuple[str, str], bytes]) -> None:
-    line, key = event_line(event), (event_type(event), event.id)
-    digest = hashlib.blake2b(line.encode("utf-8"), digest_size=16).digest()
-    known = seen.setdefault(key, digest)
-    if known is digest:
-        file.write(line + "\n")
-    elif known != digest:
-        raise differing(_found(file, key), event)
+class _Ledger:
+    """Writes events to a file, each name once: of what was written it keeps digests, and only what was linked."""
+
+    def __init__(self, file: IO[str], declared: frozenset[str] | None, *, replace: bool) -> None:
+        self._file, self._declared, self._replace = file, declared, replace
+        self._seen: dict[bytes, bytes] = {}
+        self._given: set[bytes] = set()
+        self._links: dict[Key, str] = {}
+        self._instead: dict[Key, Event] = {}
+        self._replaced: list[Key] = []
+        self._new = self._known = self._resolved = 0
+
+    def keep(self, event: Event, gone: frozenset[Key]) -> None:
+        """Take over an event of the file that was there, or leave it out."""
+        key = (event_type(event), event.id)
+        if key in gone:
+            self._replaced.append(key)
+            return
+        name = _digest("\0".join(key))
+        known = self._seen.get(name)
+        if known is None:
+            self._write(key, name, event)
+        elif known != _digest(event_line(event)):
+            raise differing(self._found(key), event)
+
+    def add(self, event: Event) -> None:
+        """Take an event that is given now."""
+        key = (event_type(event), event.id)
+        name = _digest("\0".join(key))
+        known = self._seen.get(name)
+        if known is None:
+            self._new += 1
+            self._given.add(name)
+            self._write(key, name, event)
+        elif known == _digest(event_line(event)):
+            self._known += 1
+        else:
+            self._change(key, name, event)
+
+    def _write(self, key: Key, name: bytes, event: Event) -> None:
+        check_service(event, self._declared)
+        line = event_line(event)
+        self._seen[name] = _digest(line)
+        self._link(key, event)
+        self._file.write(line + "\n")
+
+    def _link(self, key: Key, event: Event) -> None:
+        self._links.pop(key, None)
+        if event.caused_by is not None:
+            self._links[key] = event.caused_by
+
+    def _change(self, key: Key, name: bytes, event: Event) -> None:
+        """An event that differs from what was written under its name: it has gone on, gives way, or is refused."""
+        known, given = self._found(key), name in self._given
+        if not given and goes_on(event, known):  # an older export, from when it was open
+            self._known += 1
+            return
+        if given or not (self._replace or goes_on(known, event)):
+            raise differing(known, event)
+        check_service(event, self._declared)
+        if goes_on(known, event):
+            self._resolved += 1
+        else:
+            self._replaced.append(key)
+        self._seen[name] = _digest(event_line(event))
+        self._given.add(name)
+        self._instead[key] = event
+        self._link(key, event)
+
+    def _found(self, key: Key) -> Event:
+        """The event of that name among those written: looked for only when there is something to complain about."""
+        if key in self._instead:
+            return self._instead[key]
+        self._file.seek(0)
+        written = (parse_event(json.loads(line)) for line in iter(self._file.readline, ""))
+        found = next(event for event in written if (event_type(event), event.id) == key)
+        self._file.seek(0, os.SEEK_END)
+        return found
+
+    def closed(self) -> Appended:
+        """Check the causes, put what has changed into its place, and return the account."""
+        check_circles({**dict.fromkeys(self._targets()), **self._links})
+        if self._instead:
+            self._rewrite()
+        return Appended(self._new, self._known, self._resolved, tuple(" ".join(key) for key in self._replaced))
+
+    def _targets(self) -> Iterator[Key]:
+        """What the links lead to, as far as it is here."""
+        for target in self._links.values():
+            yield from (key for kind in _KINDS if _digest("\0".join(key := (kind, target))) in self._seen)
+
+    def _rewrite(self) -> None:
+        """The same events in the same order, with those that have changed; through a file, not through the memory."""
+        with tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n") as copy:
+            self._file.seek(0)
+            shutil.copyfileobj(self._file, copy)
+            copy.seek(0)
+            self._file.seek(0)
+            self._file.truncate()
+            for line in copy:
+                event = parse_event(json.loads(line))
+                event = self._instead.get((event_type(event), event.id), event)
+                self._file.write(event_line(event) + "\n")
 
 
-def _found(file: IO[str], key: tuple[str, str]) -> Event:
-    """The event of that name among those just written: looked for only when there is something to complain about."""
-    file.seek(0)
-    rows = (parse_event(json.loads(line)) for line in file)
-    return next(event for event in rows if (event_type(event), event.id) == key)
+_KINDS = ("deployment", "incident")
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()

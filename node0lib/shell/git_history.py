@@ -8,7 +8,8 @@
 - The commits' committer and author times are both kept; which one counts is the report's question.
 - Told, since they change the numbers: a shallow clone (refused unless allowed: what was cut off would be laid at the
   first tag's door), what the first tag brings, tags that name no commit, dates in the future of their commits, squash
-  merges, and tags that point elsewhere than in an earlier ingestion. A tag that was moved is two deployments.
+  merges, and tags that point elsewhere than in an earlier ingestion. A tag that was moved is two deployments, unless
+  the earlier one is replaced (``gone``).
 
 git is run on the repository and only reads; configuration of the repository is not trusted with anything to execute.
 
@@ -27,7 +28,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
-from node0lib.dora.events import Change, Deployment, Event
+from node0lib.dora.events import Change, Deployment, Event, Key
 from node0lib.errors import ConfigError, DataError, RunError
 
 When = Literal["tag", "commit"]
@@ -162,14 +163,27 @@ def tags_of(delivered: Delivered) -> dict[str, str]:
     return {parts[1].rpartition("@")[0]: sha for parts, sha in ids if len(parts) == 2 and sha is not None}
 
 
-def tags_moved(known: Mapping[str, set[str]], tags: Mapping[str, str]) -> list[str]:
-    """Return a note for each tag that names another commit than before."""
+def tags_moved(known: Mapping[str, set[str]], tags: Mapping[str, str], *, replaced: bool = False) -> list[str]:
+    """Return a note for each tag that names another commit than before; ``replaced`` if the earlier ones go."""
+    end = "the earlier deployment is taken out" if replaced else "both count as deployments"
     return [
-        f"tag {name} was moved: it was at {', '.join(sorted(old[:_SHORT] for old in known[name] - {sha}))} and is at"
-        f" {sha[:_SHORT]}; both count as deployments"
-        for name, sha in sorted(tags.items())
-        if known.get(name, set()) - {sha}
+        f"tag {name} was moved: it was at {', '.join(sorted(one[:_SHORT] for one in old))} and is at"
+        f" {tags[name][:_SHORT]}; {end}"
+        for name, old in _moved(known, tags)
     ]
+
+
+def gone(known: Mapping[str, set[str]], tags: Mapping[str, str], service: str) -> frozenset[Key]:
+    """Return the names of the deployments by tags that name another commit now."""
+    return frozenset(
+        ("deployment", f"git:{service}:tag:{name}@{sha[:_SHORT]}") for name, old in _moved(known, tags) for sha in old
+    )
+
+
+def _moved(known: Mapping[str, set[str]], tags: Mapping[str, str]) -> Iterator[tuple[str, set[str]]]:
+    for name, sha in sorted(tags.items()):
+        if old := known.get(name, set()) - {sha}:
+            yield name, old
 
 
 def _shallow(repository: Path, *, allowed: bool) -> list[str]:

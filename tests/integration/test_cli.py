@@ -50,16 +50,25 @@ EVERY = [words for words, _ in _verbs()]
 WITHOUT_CONFIGURATION = {
     ("alerts", "alertmanager"),
     ("canary", "judge"),
+    ("dora", "ingest", "cdevents"),
     ("dora", "ingest", "csv"),
     ("dora", "ingest", "git"),
+    ("dora", "ingest", "github"),
+    ("dora", "ingest", "gitlab"),
     ("dora", "ingest", "jsonl"),
     ("dora", "ingest", "parquet"),
-    ("dora", "report"),
+    ("dora", "ingest", "prometheus"),
     ("simulate", "burn"),
 }
 """Verbs that work on what they are given."""
 NEEDED = {
     ("canary", "plan"): ("--traffic", "100", "--error-rate", "1%"),
+    ("change", "approve"): ("c0ffee", "--by", "Ada"),
+    ("change", "propose"): ("FOLDER/policy.json", "--by", "Ada"),
+    ("change", "reject"): ("c0ffee", "--by", "Ada", "--reason", "no"),
+    ("change", "show"): ("c0ffee",),
+    ("dora", "ingest", "node0"): ("--out", "FOLDER/events.jsonl"),
+    ("dora", "report"): ("--events", "FOLDER/events.jsonl"),
     ("slo", "export"): ("--to", "openslo"),
     ("slo", "import"): ("FOLDER/slo.yaml", "--add"),
 }
