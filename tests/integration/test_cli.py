@@ -49,7 +49,12 @@ LEAVES = [words for words, command in _verbs() if not isinstance(command, click.
 EVERY = [words for words, _ in _verbs()]
 WITHOUT_CONFIGURATION = {
     ("alerts", "alertmanager"),
+    ("canary", "import"),
     ("canary", "judge"),
+    ("demo", "down"),
+    ("demo", "fault"),
+    ("demo", "status"),
+    ("demo", "up"),
     ("dora", "ingest", "cdevents"),
     ("dora", "ingest", "csv"),
     ("dora", "ingest", "git"),
@@ -62,6 +67,10 @@ WITHOUT_CONFIGURATION = {
 }
 """Verbs that work on what they are given."""
 NEEDED = {
+    ("canary", "export"): ("--to", "argo", "--deployment", "shop", "--prometheus", "http://127.0.0.1:9090"),
+    ("canary", "go-on"): ("--by", "Ada"),
+    ("canary", "run"): ("c0ffee",),
+    ("canary", "stop"): ("--by", "Ada"),
     ("canary", "plan"): ("--traffic", "100", "--error-rate", "1%"),
     ("change", "approve"): ("c0ffee", "--by", "Ada"),
     ("change", "propose"): ("FOLDER/policy.json", "--by", "Ada"),

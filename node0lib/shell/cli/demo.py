@@ -125,7 +125,7 @@ def status(ctx: click.Context, folder: Path, output: str) -> None:
 
 
 @demo.command()
-@click.argument("kind", type=click.Choice(FAULTS))
+@click.argument("kind", metavar="KIND", type=click.Choice(FAULTS))
 @folder_option
 @click.option("--arm", type=click.Choice(ARMS), default="canary", show_default=True, help="The arm to degrade.")
 @click.option(
