@@ -33,7 +33,7 @@ from node0lib.shell.canary_end import CanaryEnded, Conclusion, conclude
 from node0lib.shell.canary_live import Diary, Journey, Pulse, RealTraffic, journey
 from node0lib.shell.canary_orders import Orders
 from node0lib.shell.changes import StoredChange
-from node0lib.shell.config import Settings
+from node0lib.shell.config import Settings, TrafficTarget
 from node0lib.shell.evidence_files import EvidenceFiles
 from node0lib.shell.keys import default_key_folder, trusted
 from node0lib.shell.lease import Lease, guarded
@@ -50,10 +50,10 @@ from node0lib.slo.catalogue import ChangeRule
 
 @dataclass(frozen=True)
 class CanaryOrder:
-    """What to roll out: ``change`` is its id or a beginning of it, ``target`` a target file (None: the embedded node).
+    """What to roll out: ``change`` is its id or a beginning of it, ``target`` a target file.
 
-    ``wait`` is how long a held stage waits for a person on real traffic (None: the stage's own time); ``watching`` is
-    shown every look.
+    Without a file the configuration's target is taken. ``wait`` is how long a held stage waits for a person on real
+    traffic (None: the stage's own time); ``watching`` is shown every look.
     """
 
     settings: Settings
@@ -82,6 +82,8 @@ class _Asked:
 def run_change(order: CanaryOrder) -> CanaryEnded:
     """Roll the change out; raises RefusedError (gates, approval, another run), ConfigError, RunError, DataError."""
     places, settings = order.places, order.settings
+    named = settings.target.file if isinstance(settings.target, TrafficTarget) else None
+    order = replace(order, target=order.target or named)
     target = read_target(order.target) if order.target is not None else None
     with alone(places), State(places.state) as state:
         now = order.clock.now()

@@ -41,17 +41,20 @@ from node0lib.shell.policy_file import read_json
 from node0lib.shell.prometheus import Endpoint
 from node0lib.shell.schema import Model
 from node0lib.shell.settings import (
+    Delivery,
     EmbeddedTarget,
     EmbeddedTelemetry,
     Notification,
     PrometheusTelemetry,
     Schedule,
     Settings,
+    TrafficTarget,
 )
 from node0lib.shell.settings_schema import (
     MEASURING,
     TELEMETRY,
     ControlModel,
+    DeliveryModel,
     EmbeddedModel,
     EvidenceModel,
     NodeModel,
@@ -72,6 +75,7 @@ __all__ = [
     "PrometheusTelemetry",
     "Schedule",
     "Settings",
+    "TrafficTarget",
     "load",
     "root_of",
 ]
@@ -83,6 +87,7 @@ _SECTIONS: dict[str, type[Model]] = {
     "optimizer": OptimizerModel,
     "evidence": EvidenceModel,
     "notification": NotificationModel,
+    "delivery": DeliveryModel,
 }
 
 
@@ -133,13 +138,14 @@ class _Reading:
             initial_policy=policy,
             **places,
             telemetry=telemetry,
-            target=_target(sections["target"], telemetry),
+            target=_target(sections["target"], telemetry, self._config.parent),
             mode=top.mode,
             schedule=Schedule(**dict(sections["schedule"])),
             optimizer=Search(**dict(sections["optimizer"])),
             constraints=constraints,
             notification=_notification(sections["notification"]),
             files=tuple(self._files),
+            delivery=_delivery(sections["delivery"]),
             notes=silent_alerts(catalogue),
         )
 
@@ -261,10 +267,19 @@ def _notification(model: NotificationModel) -> Notification:
     return Notification(tuple(model.on), model.file, model.webhook_env, model.endpoint())
 
 
-def _target(model: TargetModel, telemetry: EmbeddedTelemetry | PrometheusTelemetry) -> EmbeddedTarget | None:
+def _delivery(model: DeliveryModel) -> Delivery:
+    services = None if model.services is None else frozenset(model.services)
+    return Delivery(services, None if model.production is None else tuple(model.production))
+
+
+def _target(
+    model: TargetModel, telemetry: EmbeddedTelemetry | PrometheusTelemetry, folder: Path
+) -> EmbeddedTarget | TrafficTarget | None:
     """The embedded target is the node that the telemetry comes from, where it comes from one."""
     if model.kind == "none":
         return None
+    if model.file is not None:
+        return TrafficTarget(folder / model.file)
     seed = telemetry.seed if isinstance(telemetry, EmbeddedTelemetry) else EmbeddedModel(kind="embedded").seed
     return EmbeddedTarget(seed)
 

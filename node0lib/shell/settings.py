@@ -42,6 +42,13 @@ class EmbeddedTarget:
 
 
 @dataclass(frozen=True)
+class TrafficTarget:
+    """Real traffic behind HAProxy, as ``file`` says: rollouts move it; no candidate is measured on it before."""
+
+    file: Path
+
+
+@dataclass(frozen=True)
 class Schedule:
     """How often a cycle starts, how far apart two must be, and when a notebook is out of time."""
 
@@ -64,6 +71,15 @@ class Notification:
 
 
 @dataclass(frozen=True)
+class Delivery:
+    """The services that may deliver, None for whichever the events name; and the environments that incidents belong to,
+    None for "production" or, if a report asks for others only, for those."""
+
+    services: frozenset[str] | None = None
+    production: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """One installation's configuration, whole and right. Paths are absolute.
 
@@ -82,13 +98,14 @@ class Settings:
     reports: Path
     notebook: Path
     telemetry: EmbeddedTelemetry | PrometheusTelemetry
-    target: EmbeddedTarget | None
+    target: EmbeddedTarget | TrafficTarget | None
     mode: Mode
     schedule: Schedule
     optimizer: Search
     constraints: Path | None
     notification: Notification
     files: tuple[Path, ...]
+    delivery: Delivery = Delivery()
     notes: tuple[str, ...] = ()
 
     @property

@@ -59,9 +59,16 @@ def _path(value: object) -> str:
     return value
 
 
+def _called(value: object) -> str:
+    if not isinstance(value, str) or not value.strip() or value != value.strip():
+        raise ValueError("{value} is not a name; write it as the events do, for example shop")
+    return value
+
+
 PathText = Annotated[str, BeforeValidator(_path)]
 Variable = Annotated[str, BeforeValidator(_variable)]
 Seed = Annotated[int, Field(ge=0)]
+Called = Annotated[str, BeforeValidator(_called)]
 
 
 class NodeModel(Model):
@@ -78,6 +85,7 @@ class NodeModel(Model):
     optimizer: Any = None
     evidence: Any = None
     notification: Any = None
+    delivery: Any = None
 
 
 class PathsModel(Model):
@@ -132,9 +140,16 @@ TELEMETRY: Mapping[str, type[EmbeddedModel] | type[PrometheusModel]] = {
 
 
 class TargetModel(Model):
-    """``target:``: what a policy governs."""
+    """``target:``: what a policy governs; ``file`` says where the traffic of a ``haproxy`` is."""
 
-    kind: Literal["embedded", "none"] = Field(examples=["embedded"])
+    kind: Literal["embedded", "haproxy", "none"] = Field(examples=["embedded"])
+    file: PathText | None = None
+
+    def contradictions(self) -> Contradictions:
+        """Yield a file without HAProxy, or HAProxy without a file."""
+        if (self.file is None) == (self.kind == "haproxy"):
+            text = "is for kind: haproxy, which needs one; node0 demo up writes such a file"
+            yield self.written("file", "kind"), f"file {text}"
 
 
 class ScheduleModel(Model):
@@ -199,6 +214,22 @@ class NotificationModel(Model):
             password_env=self.alertmanager_password_env,
             token_env=self.alertmanager_token_env,
         )
+
+
+class DeliveryModel(Model):
+    """``delivery:``: the services that there are (null: whichever the events name), and where they serve people."""
+
+    services: list[Called] | None = None
+    production: list[Called] | None = None
+
+    def contradictions(self) -> Contradictions:
+        """Yield lists that name nothing, or something twice."""
+        for key, names in (("services", self.services), ("production", self.production)):
+            if names == []:
+                yield (key,), "is an empty list, and would refuse everything; name some, or write null"
+            for n, name in enumerate(names or ()):
+                if name in (names or ())[:n]:
+                    yield (key, n), f"{name} is listed twice; remove one"
 
 
 class ControlModel(Model):

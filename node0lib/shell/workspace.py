@@ -20,7 +20,7 @@ from node0lib.evidence.canonical import policy_bytes
 from node0lib.evidence.names import APPROVALS, KEYS, POIS, PROVENANCES, SBOMS
 from node0lib.optimize.knobs import check_policy
 from node0lib.ports import Policy, Progress, SliSource, Target
-from node0lib.shell.config import PrometheusTelemetry, Settings
+from node0lib.shell.config import EmbeddedTarget, PrometheusTelemetry, Settings
 from node0lib.shell.files import write_atomic
 from node0lib.shell.history import History
 from node0lib.shell.keys import KEY_VARIABLES
@@ -102,8 +102,8 @@ def rules_of(settings: Settings) -> Rules:
 
 
 def target_of(settings: Settings) -> Target | None:
-    """Return the target whose policy may be changed; None where the configuration names none."""
-    return EmbeddedNode(settings.target.seed) if settings.target is not None else None
+    """Return the target on which a policy can be measured and tried; None where the configuration names none."""
+    return EmbeddedNode(settings.target.seed) if isinstance(settings.target, EmbeddedTarget) else None
 
 
 @contextmanager

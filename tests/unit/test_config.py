@@ -14,9 +14,10 @@ import pytest
 from node0lib.errors import ConfigError
 from node0lib.ihsan import CONTROLS
 from node0lib.optimize.propose import Search
-from node0lib.shell.config import EmbeddedTarget, EmbeddedTelemetry, PrometheusTelemetry, Settings, load
+from node0lib.shell.config import EmbeddedTarget, EmbeddedTelemetry, PrometheusTelemetry, Settings, TrafficTarget, load
 from node0lib.shell.prometheus import expand
 from node0lib.shell.slo_schema import SloModel
+from node0lib.shell.workspace import target_of
 from node0lib.shell.yaml_lines import MAX_VALUES, parse
 from node0lib.simulate.streams import STREAMS
 from node0lib.slo.catalogue import Catalogue
@@ -240,6 +241,13 @@ def test_an_alert_that_can_never_fire_is_noted_and_not_refused(place: Path) -> N
         "the critical alert over 1h can never fire for api: it asks for a burn above 14.4, "
         "and the most there can be is 10",
     )
+
+
+def test_real_traffic_is_a_target_on_which_nothing_is_measured(place: Path) -> None:
+    """A target behind HAProxy is named by its file, relative to the configuration; cycles have none to measure on."""
+    write(place, node0=NODE.replace("target: {kind: embedded}", "target: {kind: haproxy, file: t.yaml}"))
+    found = loaded(place)
+    assert found.target == TrafficTarget((place / "configs" / "t.yaml").absolute()) and target_of(found) is None
 
 
 def test_settings_are_frozen(place: Path) -> None:
@@ -589,7 +597,9 @@ NODE_MISTAKES = [
         "telemetry.ca_file: configs/ca.pem does not exist",
     ),
     (f"telemetry: {{kind: prometheus, url: {URL}, attempts: 0}}", "telemetry.attempts: 0 must be at least 1"),
-    ("target: {kind: real}", "target.kind: 'real' is not one of embedded, none"),
+    ("target: {kind: real}", "target.kind: 'real' is not one of embedded, haproxy, none"),
+    ("target: {kind: haproxy}", "target.kind: file is for kind: haproxy, which needs one; node0 demo up writes"),
+    ("target: {kind: none, file: t.yaml}", "target.file: file is for kind: haproxy"),
     ("target: none", "target: 'none' is not a mapping of keys"),
     ("slo: 5", "slo: 5 is neither a file's name nor a mapping; write for example slo.yaml"),
     ("policy: 5", "policy: 5 is not a path; write for example data, with / between folders"),

@@ -32,7 +32,7 @@ from node0lib.timespan import parse_duration
     "--target",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Where the traffic is, as node0 demo up writes it; without it the embedded node, on simulated time.",
+    help="Where the traffic is, as node0 demo up writes it  [default: the target of the configuration].",
 )
 @click.option("--wait", metavar="DURATION", help="How long a held stage waits for a person [as long as a stage].")
 @click.option("--force", is_flag=True, help="Pass closed gates; this is recorded.")
