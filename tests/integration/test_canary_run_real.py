@@ -109,7 +109,7 @@ def _fault(shop: Shop, kind: str, after: Callable[[], bool] = lambda: True, **op
             shop.demo.await_scrape()
 
 
-def _until(condition: Callable[[], bool], what: str, patience: float = 60.0) -> None:
+def _until(condition: Callable[[], object], what: str, patience: float = 60.0) -> None:
     end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end, f"not within {patience:g} s: {what}"
@@ -215,11 +215,11 @@ def test_a_killed_orchestrator_is_replaced_by_the_guard(shop: Shop) -> None:
         killed = time.time()
         os.kill(process.pid, signal.SIGKILL)
     _until(lambda: shop.weights() == (100, 0), "traffic back on stable")
+    _until(lambda: not [p for p in psutil.process_iter(["cmdline"]) if _guards(p, shop.folder)], "the guard's end")
     incidents = shop.places.guard.glob("incident-*.json")
     told = json.loads(max(incidents, key=lambda path: path.stat().st_mtime).read_text("utf-8"))
     assert told["kind"] == "orchestrator_lost" and "gone" in told["why"]
-    assert told["seconds"] <= 30 and time.time() - killed < 60
-    _until(lambda: not [p for p in psutil.process_iter(["cmdline"]) if _guards(p, shop.folder)], "the guard's end")
+    assert told["seconds"] <= 30 and time.time() - killed < 120
     ended = shop.roll_out(shop.propose())
     assert ended.status in ("applied", "inconclusive"), ended.reasons
     assert node0_json(shop.folder, "change", "show", change)["state"] == "held"
