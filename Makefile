@@ -10,8 +10,9 @@ PIP := $(BIN)/python -m pip install -q -c constraints.txt
 cycle: .venv/.run
 	@$(BIN)/node0 cycle --force; code=$$?; case $$code in 3|4) exit 0;; *) exit $$code;; esac
 
+# One worker more than there are cores: many tests wait for real servers and real seconds.
 test: .venv/.test lint
-	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST)
+	$(BIN)/python -m pytest -n $$($(BIN)/python -c 'import os; print(1 + os.cpu_count())') --dist worksteal $(PYTEST)
 
 lint: .venv/.test
 	$(BIN)/python -m ruff check
