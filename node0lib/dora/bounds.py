@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -40,8 +40,8 @@ def share_bounds(hits: Ints, trials: Ints, tail: float = TAIL) -> tuple[Floats, 
     """Return Clopper and Pearson's bounds of hits/trials, each missed with at most ``tail``; NaN without a trial."""
     hits, trials = np.asarray(hits), np.asarray(trials)
     with np.errstate(invalid="ignore"):
-        low = np.where(hits == 0, 0.0, stats.beta.ppf(tail, np.maximum(hits, 1), trials - hits + 1))
-        high = np.where(hits == trials, 1.0, stats.beta.ppf(1 - tail, hits + 1, np.maximum(trials - hits, 1)))
+        low = np.where(hits == 0, 0.0, special.betaincinv(np.maximum(hits, 1), trials - hits + 1, tail))
+        high = np.where(hits == trials, 1.0, special.betaincinv(hits + 1, np.maximum(trials - hits, 1), 1 - tail))
     return np.where(trials == 0, np.nan, low), np.where(trials == 0, np.nan, high)
 
 
@@ -60,8 +60,8 @@ def wilson_bounds(hits: Ints, trials: Ints) -> tuple[Floats, Floats]:
 def rate_bounds(events: Ints, exposure: float, tail: float = TAIL) -> tuple[Floats, Floats]:
     """Return Garwood's bounds of events per unit of exposure (> 0), each missed with at most ``tail``."""
     events = np.asarray(events)
-    low = np.where(events == 0, 0.0, stats.chi2.ppf(tail, 2 * np.maximum(events, 1)) / 2)
-    high = stats.chi2.ppf(1 - tail, 2 * events + 2) / 2
+    low = np.where(events == 0, 0.0, special.gammaincinv(np.maximum(events, 1), tail))
+    high = special.gammaincinv(events + 1, 1 - tail)
     return low / exposure, high / exposure
 
 

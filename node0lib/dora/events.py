@@ -78,6 +78,8 @@ class Deployment:
             _named(who, name, getattr(self, name))
         _one_of(who, "outcome", self.outcome, OUTCOMES)
         _one_of(who, "kind", self.kind, KINDS)
+        for name in ("sha", "caused_by"):
+            _maybe_named(who, name, getattr(self, name))
         _in_utc(self, "started_at", who, needed=True)
         _in_utc(self, "finished_at", who, needed=True)
         if self.finished_at < self.started_at:
@@ -109,6 +111,8 @@ class Incident:
         who = f"incident {self.id!r}"
         _named(who, "id", self.id)
         _named(who, "service", self.service)
+        for name in ("caused_by", "cause"):
+            _maybe_named(who, name, getattr(self, name))
         _in_utc(self, "opened_at", who, needed=True)
         _in_utc(self, "resolved_at", who)
         if self.resolved_at is not None and self.resolved_at < self.opened_at:
@@ -302,6 +306,13 @@ def _listed(value: object) -> list[Any]:
 def _named(who: str, name: str, value: object) -> None:
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{who}: {name} is {value!r}; write a text that is not empty")
+    if not value.isascii() and any("\ud800" <= sign <= "\udfff" for sign in value):
+        raise DataError(f"{who}: {name} is {value!r}: it holds half a character, which no file can; mend the export")
+
+
+def _maybe_named(who: str, name: str, value: object) -> None:
+    if value is not None:
+        _named(who, name, value)
 
 
 def _one_of(who: str, name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -315,6 +326,9 @@ def _in_utc(event: object, name: str, who: str, *, needed: bool = False) -> None
         return
     if not isinstance(value, datetime):
         raise DataError(f"{who}: {name} is {value!r}, not a time")
+    if type(value) is not datetime:  # a table's times may have nanoseconds, which would be lost when written and read
+        value = datetime.combine(value.date(), value.timetz())
+        object.__setattr__(event, name, value)
     if value.tzinfo is UTC:
         return
     try:

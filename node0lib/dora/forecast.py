@@ -77,11 +77,17 @@ def weeks_needed(level: float) -> int:
 
 
 def forecast(
-    values: Sequence[float | None], *, weeks: int = 4, level: float = LEVEL, scale: Scale = "count"
+    values: Sequence[float | None],
+    *,
+    weeks: int = 4,
+    level: float = LEVEL,
+    scale: Scale = "count",
+    season: int = 1,
+    sizes: Sequence[int] | None = None,
 ) -> Forecast:
     """Return the forecast of the next weeks from one number a week, oldest first; None is a week without one.
 
-    Raises ConfigError for no week, or a level outside (0, 1).
+    ``season`` and ``sizes`` are those of ``trends.trend``. Raises ConfigError for no week, or a level outside (0, 1).
     """
     needed = weeks_needed(level)
     if weeks < 1:
@@ -92,7 +98,7 @@ def forecast(
     if n < needed:
         share = f"an interval that holds in {level * 100:g}% of cases needs {needed}"
         return Forecast((), None, level, n, f"cannot forecast: {n} week{'' if n == 1 else 's'} of data; {share}")
-    found = trend(values)
+    found = trend(values, season, sizes)
     if found.verdict == "no evidence":
         one = _same(known, level)
         ahead = tuple(Ahead(week, *one) for week in range(1, weeks + 1))

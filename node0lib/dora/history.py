@@ -36,6 +36,7 @@ from node0lib.dora.events import (
     differing,
     not_after,
 )
+from node0lib.dora.names import Names
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -98,43 +99,38 @@ class History:
         return builder.history()
 
 
-class _Names:
-    """Texts as small numbers, in the order of their first appearance."""
+class _Columns:
+    """Numbers of events or changes, a flat array for each kind of number; ``types`` are those of ``array``."""
 
-    def __init__(self) -> None:
-        self._codes: dict[str, int] = {}
-        self._texts: list[str] = []
+    def __init__(self, types: str) -> None:
+        self._arrays = [array(kind) for kind in types]
 
-    def __call__(self, text: str | None) -> int:
-        if text is None:
-            return -1
-        code = self._codes.setdefault(text, len(self._texts))
-        if code == len(self._texts):
-            self._texts.append(text)
-        return code
+    def __len__(self) -> int:
+        return len(self._arrays[0])
 
-    def __getitem__(self, code: int) -> str | None:
-        return None if code < 0 else self._texts[code]
+    def append(self, *values: int) -> None:
+        """Add a row."""
+        for one, value in zip(self._arrays, values, strict=True):
+            one.append(value)
 
-    def sorted(self) -> tuple[tuple[str, ...], Ints]:
-        """The texts in their own order, and for each code the place of its text there."""
-        names = self._texts
-        order = sorted(range(len(names)), key=names.__getitem__)
-        places = np.empty(len(names), np.int64)
-        places[order] = np.arange(len(names))
-        return tuple(names[place] for place in order), places
+    def row(self, place: int) -> list[int]:
+        """Return a row."""
+        return [one[place] for one in self._arrays]
+
+    def column(self, number: int, order: Ints | None = None) -> Ints:
+        """Return a column, in an order if one is given."""
+        # The view is never kept: an array that is looked at cannot grow.
+        view = np.frombuffer(self._arrays[number], self._arrays[number].typecode) if len(self) else np.empty(0)
+        return (view if order is None else view[order]).astype(np.int64)
 
 
 @dataclass
 class _Side:
-    """The rows of one kind of event as they came in: numbers in flat arrays, identities, links."""
+    """The rows of one kind of event as they came in: an event's row is the number of its name; links are few."""
 
-    ids: dict[str, int] = field(default_factory=dict)
-    links: list[str | None] = field(default_factory=list)
-    rows: array[int] = field(default_factory=lambda: array("q"))
-
-
-_D, _C, _I = 8, 6, 4  # numbers kept of a deployment, a change, an incident
+    rows: _Columns
+    ids: Names = field(default_factory=Names)
+    links: dict[int, str] = field(default_factory=dict)
 
 
 class Builder:
@@ -142,42 +138,43 @@ class Builder:
 
     def __init__(self, now: datetime | None = None) -> None:
         self._now = now
-        self._services, self._environments, self._shas, self._causes = _Names(), _Names(), _Names(), _Names()
-        self._deployments, self._incidents = _Side(), _Side()
-        self._changes = array("q")
+        self._services, self._environments, self._shas, self._causes = Names(), Names(), Names(), Names()
+        # service, environment, sha, started, finished, outcome, kind, planned; service, cause, opened, resolved
+        self._deployments, self._incidents = _Side(_Columns("iiiqqbbb")), _Side(_Columns("iiqq"))
+        self._changes = _Columns("iqqqq")
         self._ends = array("q", [0])
 
     def add(self, event: Event) -> None:
         """Take an event; raises DataError if it lies in the future or differs from a known one of its name."""
         not_after(event, self._now)
         side = self._deployments if isinstance(event, Deployment) else self._incidents
-        row = side.ids.setdefault(event.id, len(side.ids))
-        if row < len(side.links):
+        row = side.ids(event.id)
+        if row < len(side.rows):
             known = self._deployment(event.id, row) if isinstance(event, Deployment) else self._incident(event.id, row)
             if known != event:
                 raise differing(known, event)
             return
-        side.links.append(event.caused_by)
+        if event.caused_by is not None:
+            side.links[row] = event.caused_by
         if isinstance(event, Deployment):
             self._add_deployment(event)
         else:
-            values = (self._services(event.service), micros(event.opened_at))
-            side.rows.extend((*values, _end(event.resolved_at), self._causes(event.cause)))
+            what = self._services(event.service), self._causes(event.cause)
+            side.rows.append(*what, micros(event.opened_at), _end(event.resolved_at))
 
     def _add_deployment(self, one: Deployment) -> None:
-        where = self._services(one.service), self._environments(one.environment)
+        where = self._services(one.service), self._environments(one.environment), self._shas(one.sha)
         when = micros(one.started_at), micros(one.finished_at)
-        what = OUTCOMES.index(one.outcome), KINDS.index(one.kind), int(bool(one.planned)), self._shas(one.sha)
-        self._deployments.rows.extend((*where, *when, *what))
+        what = OUTCOMES.index(one.outcome), KINDS.index(one.kind), int(bool(one.planned))
+        self._deployments.rows.append(*where, *when, *what)
         for change in one.changes:
             times = (change.committed_at, change.authored_at, change.opened_at, change.merged_at)
-            own = len(self._deployments.links) - 1, self._shas(change.sha)
-            self._changes.extend((*own, *(NONE if time is None else micros(time) for time in times)))
-        self._ends.append(len(self._changes) // _C)
+            self._changes.append(self._shas(change.sha), *(NONE if time is None else micros(time) for time in times))
+        self._ends.append(len(self._changes))
 
     def _deployment(self, id: str, row: int) -> Deployment:
         """A deployment as it was given, for comparison."""
-        service, env, start, end, outcome, kind, planned, sha = self._deployments.rows[row * _D : row * _D + _D]
+        service, env, sha, start, end, outcome, kind, planned = self._deployments.rows.row(row)
         changes = tuple(self._change(at) for at in range(self._ends[row], self._ends[row + 1]))
         return Deployment(
             id,
@@ -190,79 +187,87 @@ class Builder:
             changes=changes,
             planned=bool(planned),
             kind=KINDS[kind],
-            caused_by=self._deployments.links[row],
+            caused_by=self._deployments.links.get(row),
         )
 
     def _change(self, row: int) -> Change:
-        _, sha, *times = self._changes[row * _C : row * _C + _C]
+        sha, *times = self._changes.row(row)
         return Change(str(self._shas[sha]), *(None if time == NONE else instant(time) for time in times))
 
     def _incident(self, id: str, row: int) -> Incident:
-        service, opened, resolved, cause = self._incidents.rows[row * _I : row * _I + _I]
+        service, cause, opened, resolved = self._incidents.rows.row(row)
         end = None if resolved == NEVER else instant(resolved)
-        link = self._incidents.links[row]
+        link = self._incidents.links.get(row)
         return Incident(id, str(self._services[service]), instant(opened), end, link, self._causes[cause])
 
     def history(self) -> History:
         """Return the columns of what was taken so far; raises DataError if ``caused_by`` goes in a circle."""
         services, service_places = self._services.sorted()
         environments, environment_places = self._environments.sorted()
-        d, i = _table(self._deployments.rows, _D), _table(self._incidents.rows, _I)
-        c = _table(self._changes, _C)
-        d_order = _ordered(self._deployments.ids, d[3], d[2])
-        i_order = _ordered(self._incidents.ids, i[1], i[2])
+        d, i, c = self._deployments.rows, self._incidents.rows, self._changes
+        d_order = _ordered(self._deployments.ids, d.column(4), d.column(3))
+        i_order = _ordered(self._incidents.ids, i.column(2), i.column(3))
         cause, link = self._linked(d_order, i_order)
-        owners = _inverse(d_order)[c[0]]
-        c_order = np.lexsort((c[1], owners))
-        d, i, c = d[:, d_order], i[:, i_order], c[:, c_order]
+        ends = np.array(self._ends, np.int64)
+        owners = np.repeat(_inverse(d_order), ends[1:] - ends[:-1])
+        c_order = np.lexsort((c.column(0), owners))
         return History(
             services,
             environments,
-            service_places[d[0]],
-            environment_places[d[1]],
-            *(d[2], d[3], d[4], d[5], d[6].astype(bool), d[7], cause),
-            *(owners[c_order], c[1], c[2], c[3], c[4], c[5]),
-            *(service_places[i[0]], i[1], i[2], link),
+            service_places[d.column(0, d_order)],
+            environment_places[d.column(1, d_order)],
+            *(d.column(3, d_order), d.column(4, d_order), d.column(5, d_order), d.column(6, d_order)),
+            *(d.column(7, d_order).astype(bool), d.column(2, d_order), cause),
+            *(owners[c_order], c.column(0, c_order), c.column(1, c_order), c.column(2, c_order)),
+            *(c.column(3, c_order), c.column(4, c_order)),
+            *(service_places[i.column(0, i_order)], i.column(2, i_order), i.column(3, i_order), link),
         )
 
     def _linked(self, d_order: Ints, i_order: Ints) -> tuple[Ints, Ints]:
         """For each deployment the incident that caused it, for each incident the deployment that did."""
         d, i = self._deployments, self._incidents
-        links: dict[Key, str | None] = {("deployment", name): to for name, to in zip(d.ids, d.links, strict=True)}
-        links.update({("incident", name): to for name, to in zip(i.ids, i.links, strict=True)})
+        links = self._links()
         check_circles(links)
         d_place, i_place = _inverse(d_order), _inverse(i_order)
         cause, link = np.full(len(d_order), UNLINKED), np.full(len(i_order), UNLINKED)
-        for name, row in d.ids.items():
-            if d.links[row] is not None:
-                found = cause_of(("deployment", name), links)
-                cause[row] = UNKNOWN if found is None else i_place[i.ids[found[1]]]
-        for name, row in i.ids.items():
-            if i.links[row] is not None:
-                link[row] = _origin(("incident", name), links, d, d_place)
+        for row in d.links:
+            found = cause_of(("deployment", str(d.ids[row])), links)
+            cause[row] = UNKNOWN if found is None else i_place[i.ids.find(found[1])]
+        for row in i.links:
+            target = _origin(("incident", str(i.ids[row])), links)
+            link[row] = target if isinstance(target, int) else d_place[d.ids.find(target)]
         return cause[d_order], link[i_order]
 
+    def _links(self) -> dict[Key, str | None]:
+        """What the events that name a cause name, and the events that are named."""
+        sides = {"deployment": self._deployments, "incident": self._incidents}
+        named = {to for side in sides.values() for to in side.links.values()}
+        links: dict[Key, str | None] = {
+            (kind, name): None for kind, side in sides.items() for name in named if side.ids.find(name) is not None
+        }
+        for kind, side in sides.items():
+            links.update({(kind, str(side.ids[row])): to for row, to in side.links.items()})
+        return links
 
-def _origin(node: Key, links: dict[Key, str | None], deployments: _Side, places: Ints) -> int:
-    """Follow an incident from cause to cause to the deployment at the beginning."""
+
+def _origin(node: Key, links: dict[Key, str | None]) -> str | int:
+    """Follow an incident from cause to cause to the name of the deployment at the beginning; or UNLINKED, UNKNOWN."""
     while True:
         given, found = links[node] is not None, cause_of(node, links)
         if found is None:
             return UNKNOWN if given else UNLINKED
         if found[0] == "deployment":
-            return int(places[deployments.ids[found[1]]])
+            return found[1]
         node = found
 
 
-def _table(flat: array[int], width: int) -> Ints:
-    return np.array(flat, dtype=np.int64).reshape(-1, width).T if len(flat) else np.empty((width, 0), np.int64)
-
-
-def _ordered(ids: dict[str, int], first: Ints, second: Ints) -> Ints:
+def _ordered(ids: Names, first: Ints, second: Ints) -> Ints:
     """The order by two times and, where they tie, by name."""
-    names = np.empty(len(ids), np.int64)
-    names[[ids[name] for name in sorted(ids)]] = np.arange(len(ids))
-    order: Ints = np.lexsort((names, second, first))
+    order: Ints = np.lexsort((second, first))
+    same = (first[order[1:]] == first[order[:-1]]) & (second[order[1:]] == second[order[:-1]])
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], same, [0]))))
+    for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        order[start : end + 1] = sorted(order[start : end + 1].tolist(), key=lambda row: str(ids[row]))
     return order
 
 

@@ -37,7 +37,18 @@ from node0lib.dora.bounds import (
     recovery,
     share_bounds,
 )
-from node0lib.dora.history import FAILED, HOTFIX, NEVER, NORMAL, RETRY, ROLLBACK, History, micros
+from node0lib.dora.history import (
+    FAILED,
+    HOTFIX,
+    NEVER,
+    NORMAL,
+    RETRY,
+    ROLLBACK,
+    ROLLED_BACK,
+    SUCCEEDED,
+    History,
+    micros,
+)
 from node0lib.dora.linking import Judged, judge
 from node0lib.dora.profiles import NODE0, Profile
 
@@ -91,8 +102,9 @@ class Group:
         rows = np.flatnonzero(here)
         self._finished, self._kind = history.finished[rows], history.kind[rows]
         self._reached, self._counted, self._rework = judged.reached[rows], judged.counted[rows], judged.rework[rows]
-        self._stopped = history.outcome[rows] == FAILED
-        self._frequent = self._counted & ((self._kind == NORMAL) | (self._kind == HOTFIX))
+        outcome, new = history.outcome[rows], (self._kind == NORMAL) | (self._kind == HOTFIX)
+        self._stopped, self._taken_back = outcome == FAILED, new & (outcome == ROLLED_BACK)
+        self._frequent = new & (outcome == SUCCEEDED)
         failed = rows[(judged.failed_at[rows] != NEVER) & (judged.counted | judged.half)[rows]]
         self._failed = _Failed(history, judged, failed)
         mine = here[judged.arrival]
@@ -163,6 +175,7 @@ class Group:
         return {
             "retries": cut.count(self._reached & (self._kind == RETRY)),
             "rollbacks": cut.count(self._reached & (self._kind == ROLLBACK)),
+            "rolled_back": cut.count(self._taken_back),
             "never_arrived": cut.count(self._stopped),
         }
 

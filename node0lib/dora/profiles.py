@@ -31,10 +31,10 @@ METRICS = (
     "deployment_rework_rate",
 )
 _LEADS: Mapping[Lead, str] = {
-    "committer": "its commit, by the committer's time",
-    "author": "its commit, by the author's time",
+    "committer": "its commit (committer's time)",
+    "author": "its commit (author's time)",
     "merge": "the merge of its merge request",
-    "pull_request": "the first commit of its pull request, as the sum of coding, review and deployment time",
+    "pull_request": "the first commit of its pull request (the sum of coding, review and deployment time)",
 }
 
 
@@ -66,8 +66,8 @@ class Profile:
 
     def _frequency(self) -> str:
         what = "Days on which at least one deployment" if self.days else "Deployments that"
-        text = f"{what} reached the environment, of kind normal or hotfix, per day of the window"
-        return f"{text}; retries, rollbacks and deployments that never arrived are counted apart."
+        text = f"{what} succeeded, of kind normal or hotfix, per day of the window; retries, rollbacks, and deployments"
+        return f"{text} that by their own outcome were rolled back or never arrived, are counted apart."
 
     def _lead(self) -> str:
         rounded = " Each part is rounded up to a minute; a negative part is dropped." if self.whole_minutes else ""

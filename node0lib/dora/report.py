@@ -1,7 +1,8 @@
 """The five metrics of every service and environment, each with what is needed to know what it says.
 
 Groups are never blended silently: a row for each service in each environment asked for and, where there are several
-services, one for all of them that says so (``service`` is None). Its counts are the sums of the others'.
+services, one for all of them that says so (``service`` is None). Its counts are the sums of the others'. What is asked
+of one environment changes nothing in another: incidents belong to ``production`` whether or not staging is asked for.
 
 >>> from datetime import UTC
 >>> from node0lib.dora.events import Deployment
@@ -15,8 +16,8 @@ services, one for all of them that says so (``service`` is None). Its counts are
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,7 +25,8 @@ import numpy as np
 
 from node0lib.dora import trends
 from node0lib.dora.bands import Target, bands, target_verdict
-from node0lib.dora.bounds import wilson_bounds
+from node0lib.dora.bounds import Floats, wilson_bounds
+from node0lib.dora.forecast import Forecast, Scale, forecast
 from node0lib.dora.history import History, instant, micros
 from node0lib.dora.linking import Judged, judge
 from node0lib.dora.metrics import Group, Series, Windows
@@ -46,6 +48,7 @@ METHODS: Mapping[str, str] = {
     "deployment_rework_rate": "binomial, exact (Clopper-Pearson)",
 }
 UNITS = dict(zip(METRICS, ("per day", "seconds", "share", "seconds", "share"), strict=True))
+SCALES: Mapping[str, Scale] = dict(zip(METRICS, ("count", "duration", "share", "duration", "share"), strict=True))
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,28 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Number:
+    """One metric of one week: its value with a 95% interval, on how many it rests, and how much is immature."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    immature: float | None
+
+
+@dataclass(frozen=True)
 class GroupReport:
-    """A service (None: all of them) in an environment: metrics by window, weeks by name, trends, quick check."""
+    """A service (None: all of them) in an environment: metrics by window, weeks by name, trends, forecasts of the next
+    weeks (in the metric's unit), quick check."""
 
     service: str | None
     environment: str
     windows: Mapping[str, tuple[Metric, ...]]
     coverage: Mapping[str, float]
-    weeks: Mapping[str, Mapping[str, float | None]]
+    weeks: Mapping[str, Mapping[str, Number]]
     trends: Mapping[str, Trend]
+    forecasts: Mapping[str, Forecast]
     score: Mapping[str, float | None]
 
 
@@ -94,6 +110,7 @@ class Report:
 
     at: datetime
     profile: Profile
+    production: tuple[str, ...]
     groups: tuple[GroupReport, ...]
     notes: tuple[str, ...]
 
@@ -104,6 +121,7 @@ class Report:
             "at": format_instant(self.at),
             "profile": {**about, "definitions": self.profile.definitions},
             "maturity": format_duration(self.profile.maturity),
+            "production": list(self.production),
             "groups": [self._group(group) for group in self.groups],
             "benchmarks_2025": {"all": BENCHMARKS_2025["all"].score},
             "notes": list(self.notes),
@@ -119,10 +137,23 @@ class Report:
                 for length, metrics in group.windows.items()
             },
             "coverage": dict(group.coverage),
-            "weeks": {name: dict(values) for name, values in group.weeks.items()},
+            "weeks": {week: {name: vars(one) for name, one in row.items()} for week, row in group.weeks.items()},
             "trends": {name: vars(found) for name, found in group.trends.items()},
+            "forecasts": {name: asdict(found) for name, found in group.forecasts.items()},
             "quick_check": dict(group.score),
         }
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked of every group."""
+
+    at: datetime
+    targets: DoraTargets
+    windows: Sequence[timedelta]
+    weeks: int
+    season: int
+    ahead: int
 
 
 def report(
@@ -132,20 +163,26 @@ def report(
     profile: Profile = NODE0,
     targets: DoraTargets | None = None,
     environments: Sequence[str] = PRODUCTION,
+    production: Collection[str] | None = None,
     windows: Sequence[timedelta] = WINDOWS,
     weeks: int = 12,
     maturity: timedelta | None = None,
+    season: int = 1,
+    ahead: int = 4,
 ) -> Report:
-    """Return the report of an instant; ``environments`` are those asked for, to which incidents belong.
+    """Return the report of an instant for the ``environments`` asked for.
 
-    ``maturity``, if declared, replaces the profile's, and what is known of a failure later than that counts nowhere.
+    Incidents belong to the ``production`` environments: unless given, to "production" or, if that is not asked for, to
+    those that are. ``maturity``, if declared, replaces the profile's, and what is known of a failure later than that
+    counts nowhere. Trends compare weeks of one ``season``, forecasts look so many weeks ``ahead``.
     Raises ConfigError if no deployment was ever made to one of them while there are deployments elsewhere.
     """
-    at, targets = ensure_utc(at), targets or DoraTargets()
+    asked = _Asked(ensure_utc(at), targets or DoraTargets(), windows, weeks, season, ahead)
     profile = profile if maturity is None else replace(profile, maturity=maturity)
-    judged = judge(history, profile, frozenset(environments), maturity)
+    live = tuple(production or (PRODUCTION if set(PRODUCTION) & set(environments) else environments))
+    judged = judge(history, profile, frozenset(live), maturity)
     groups: list[GroupReport] = []
-    for name in environments:
+    for name in dict.fromkeys(environments):
         if name not in history.environments:
             if history.environments:
                 known = ", ".join(history.environments)
@@ -156,22 +193,14 @@ def report(
         for service in [*present, *([None] if len(present) > 1 else [])]:
             group = Group(history, judged, profile, service, place)
             label = None if service is None else history.services[service]
-            groups.append(_group(group, label, name, at, targets, windows, weeks))
-    return Report(at, profile, tuple(groups), _notes(history, judged, at))
+            groups.append(_group(group, label, name, asked))
+    return Report(asked.at, profile, live, tuple(groups), _notes(history, judged, asked.at))
 
 
-def _group(
-    group: Group,
-    service: str | None,
-    environment: str,
-    at: datetime,
-    targets: DoraTargets,
-    windows: Sequence[timedelta],
-    weeks: int,
-) -> GroupReport:
-    found = {format_duration(length): group.windows([micros(at)], length) for length in windows}
-    metrics = {length: _metrics(one, targets) for length, one in found.items()}
-    past, slopes = _weekly(group, at, weeks)
+def _group(group: Group, service: str | None, environment: str, asked: _Asked) -> GroupReport:
+    found = {format_duration(length): group.windows([micros(asked.at)], length) for length in asked.windows}
+    metrics = {length: _metrics(one, asked.targets) for length, one in found.items()}
+    past, slopes, coming = _weekly(group, asked)
     return GroupReport(
         service,
         environment,
@@ -179,6 +208,7 @@ def _group(
         {length: float(one.coverage[0]) for length, one in found.items()},
         past,
         slopes,
+        coming,
         {length: score(answers({metric.name: metric.value for metric in row})) for length, row in metrics.items()},
     )
 
@@ -225,7 +255,7 @@ def _details(found: Windows) -> dict[str, dict[str, Any]]:
     p90 = found.lead_p90
     quantile = {"value": _number(p90.value[0]), "low": _number(p90.low[0]), "high": _number(p90.high[0])}
     return {
-        "deployment_frequency": counts("retries", "rollbacks", "never_arrived"),
+        "deployment_frequency": counts("retries", "rollbacks", "rolled_back", "never_arrived"),
         "change_lead_time": {"p90": quantile, **counts("negative_lead_times", "changes_without_a_start")},
         "change_fail_rate": _wilson(found.hits["failed"], found.fails, "failed"),
         "failed_deployment_recovery_time": counts("open", "negative_recoveries", "recoveries_not_told"),
@@ -238,19 +268,42 @@ def _wilson(hits: Any, series: Series, name: str) -> dict[str, Any]:
     return {name: int(hits[0]), "wilson": {"low": _number(low[0]), "high": _number(high[0])}}
 
 
-def _weekly(group: Group, at: datetime, weeks: int) -> tuple[dict[str, dict[str, float | None]], dict[str, Trend]]:
-    """Values by week and metric, and their trends, since the first whole week of the group."""
-    ends = trends.week_ends(at, weeks)
+def _weekly(
+    group: Group, asked: _Asked
+) -> tuple[dict[str, dict[str, Number]], dict[str, Trend], dict[str, Forecast]]:
+    """Numbers by week and metric, their trends and forecasts, since the first whole week of the group."""
+    ends = trends.week_ends(asked.at, asked.weeks)
     if group.first is not None:
         ends = [end for end in ends if end - trends.WEEK >= instant(group.first)]
     if not ends or group.first is None:
-        return {}, {name: trends.trend([]) for name in METRICS}
+        none = {name: _foretold(name, [], None, asked) for name in METRICS}
+        return {}, {name: trends.trend([], asked.season) for name in METRICS}, none
     found = group.windows([micros(end) for end in ends], trends.WEEK)
-    columns = {name: [_number(value) for value in one.value] for name, one in zip(METRICS, _series(found), strict=True)}
+    series = dict(zip(METRICS, _series(found), strict=True))
     rows = {
-        trends.week_name(end): {name: columns[name][place] for name in METRICS} for place, end in enumerate(ends)
+        trends.week_name(end): {name: _week(one, found.immature, place) for name, one in series.items()}
+        for place, end in enumerate(ends)
     }
-    return rows, {name: trends.trend(values) for name, values in columns.items()}
+    values = {name: [_number(value) for value in one.value] for name, one in series.items()}
+    sizes = {name: one.n.tolist() if SCALES[name] == "share" else None for name, one in series.items()}
+    slopes = {name: trends.trend(one, asked.season, sizes[name]) for name, one in values.items()}
+    return rows, slopes, {name: _foretold(name, one, sizes[name], asked) for name, one in values.items()}
+
+
+def _week(series: Series, immature: Floats, place: int) -> Number:
+    value, low, high = (_number(one[place]) for one in (series.value, series.low, series.high))
+    return Number(value, low, high, int(series.n[place]), _number(immature[place]))
+
+
+def _foretold(name: str, values: Sequence[float | None], sizes: Sequence[int] | None, asked: _Asked) -> Forecast:
+    """The forecast in the metric's unit: counts are forecast by the week, and told by the day."""
+    days = 7 if SCALES[name] == "count" else 1
+    whole = [None if value is None else round(days * value, 9) for value in values]
+    found = forecast(whole, weeks=asked.ahead, scale=SCALES[name], season=asked.season, sizes=sizes)
+    ahead = tuple(
+        replace(one, value=one.value / days, low=one.low / days, high=one.high / days) for one in found.ahead
+    )
+    return replace(found, ahead=ahead)
 
 
 def _notes(history: History, judged: Judged, at: datetime) -> tuple[str, ...]:

@@ -68,10 +68,11 @@ class Appended:
     replaced: tuple[str, ...] = ()
 
 
-def read_events(path: Path, kind: Format | None = None) -> Iterator[Event]:
+def read_events(path: Path, kind: Format | None = None, now: datetime | None = None) -> Iterator[Event]:
     """Yield the events of a file in its order; the format follows from the suffix unless ``kind`` names it.
 
-    Raises ConfigError if the file or its format is not to be had, DataError with file and line where it is wrong.
+    Raises ConfigError if the file or its format is not to be had, DataError with file and line where it is wrong or
+    tells of a time after ``now`` (None: is not asked).
     """
     kind = kind or _SUFFIXES.get(path.suffix.lower())
     if kind is None:
@@ -81,13 +82,15 @@ def read_events(path: Path, kind: Format | None = None) -> Iterator[Event]:
         "csv": _csv_rows,
         "parquet": _parquet_rows,
     }
-    return _parsed(path, readers[kind](path))
+    return _parsed(path, readers[kind](path), now)
 
 
-def _parsed(path: Path, rows: Iterator[tuple[int, Mapping[str, Any]]]) -> Iterator[Event]:
+def _parsed(path: Path, rows: Iterator[tuple[int, Mapping[str, Any]]], now: datetime | None) -> Iterator[Event]:
     for number, row in rows:
         try:
-            yield parse_event(row)
+            event = parse_event(row)
+            not_after(event, now)
+            yield event
         except DataError as error:
             raise DataError(f"{path}:{number}: {error}") from error
 

@@ -8,8 +8,8 @@
 - The commits' committer and author times are both kept; which one counts is the report's question.
 - Told, since they change the numbers: a shallow clone (refused unless allowed: what was cut off would be laid at the
   first tag's door), what the first tag brings, tags that name no commit, dates in the future of their commits, squash
-  merges, and tags that point elsewhere than in an earlier ingestion. A tag that was moved is two deployments, unless
-  the earlier one is replaced (``gone``).
+  merges, release branches (tags that do not build on the tag before them), and tags that point elsewhere than in an
+  earlier ingestion. A tag that was moved is two deployments, unless the earlier one is replaced (``gone``).
 
 git is run on the repository and only reads; configuration of the repository is not trusted with anything to execute.
 
@@ -32,7 +32,7 @@ from node0lib.dora.events import Change, Deployment, Event, Key
 from node0lib.errors import ConfigError, DataError, RunError
 
 When = Literal["tag", "commit"]
-_SHORT = 12
+_SHORT, _NAMED = 12, 5
 _FIELDS = ("refname:strip=2", "objecttype", "objectname", "*objecttype", "*objectname", "taggerdate:unix")
 _TAG_FIELDS = "%00".join(f"%({name})" for name in _FIELDS)
 
@@ -88,7 +88,7 @@ def from_tags(
     dated = sum(tag.dated is not None for tag in tags)
     own = "its own date" if when == "tag" else "its commit's date, as asked"
     notes.append(f"{dated} annotated tag(s), each at {own}; {len(tags) - dated} lightweight, at their commits' dates")
-    notes += _early(tags, commits, when)
+    notes += [*_early(tags, commits, when), *_beside(steps, commits), *_squashes(commits)]
     made = [(f"tag:{name}@{sha[:_SHORT]}", at, sha) for at, name, sha in steps]
     return _delivered(made, commits, service, environment, notes)
 
@@ -107,9 +107,8 @@ def from_branch(
         line.append(parents[0])
     landed = [commits[sha] for sha in line]
     merges = sum(len(one.parents) > 1 for one in landed)
-    squashes = sum(len(one.parents) < 2 and _squashed(one.subject) for one in landed)
-    told = f"{len(line)} commit(s) landed on {branch}: {merges} merge(s), {squashes} that look like squash merges"
-    notes.append(f"{told}; a squash has one commit, whose author time is that of the first one or of the squash")
+    notes.append(f"{len(line)} commit(s) landed on {branch}, {merges} of them merge(s)")
+    notes += _squashes(dict(zip(line, landed, strict=True)))
     made = [(f"commit:{sha[:_SHORT]}", commits[sha].committed, sha) for sha in reversed(line)]
     return _delivered(made, commits, service, environment, notes)
 
@@ -228,6 +227,28 @@ def _dated(tag: Tag, commits: Mapping[str, Commit], when: When) -> int:
 def _early(tags: Sequence[Tag], commits: Mapping[str, Commit], when: When) -> list[str]:
     early = [tag.name for tag in tags if when == "tag" and (tag.dated or 2**62) < commits[tag.commit].committed]
     return [f"tag {name} is older than its commit: a clock is wrong, or its date was set by hand" for name in early]
+
+
+def _beside(steps: Sequence[tuple[int, str, str]], commits: Mapping[str, Commit]) -> list[str]:
+    """Tell of tags that bring something and do not build on the tag before them."""
+    seen: set[str] = set()
+    apart, before = [], ""
+    for _, name, sha in steps:
+        brought = set(_brought(sha, commits, seen))
+        if before and brought and not any(before in commits[one].parents for one in brought):
+            apart.append(name)
+        before = sha
+    if not apart:
+        return []
+    names = ", ".join(apart[:_NAMED]) + (f" and {len(apart) - _NAMED} more" if len(apart) > _NAMED else "")
+    text = f"{len(apart)} tag(s) do not build on the one before them ({names}): release branches"
+    return [f"{text}; what was picked onto one is another commit there, and counts again"]
+
+
+def _squashes(commits: Mapping[str, Commit]) -> list[str]:
+    found = sum(len(one.parents) < 2 and _squashed(one.subject) for one in commits.values())
+    text = f"{found} commit(s) look like squash merges: each is one change, whose author time is that of the first commit"
+    return [f"{text} or of the squash"] if found else []
 
 
 def _squashed(subject: str) -> bool:

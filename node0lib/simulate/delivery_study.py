@@ -18,12 +18,12 @@ from datetime import datetime
 from node0lib.dora.forecast import LEVEL, Forecast, forecast
 from node0lib.dora.history import History, micros
 from node0lib.dora.profiles import METRICS, PROFILES, profile
-from node0lib.dora.report import GroupReport, Metric, report
+from node0lib.dora.report import SCALES, GroupReport, Metric, report
 from node0lib.dora.trends import WEEK, Trend, trend, week_ends
 from node0lib.errors import DataError
 from node0lib.ports import Progress
 from node0lib.simulate.delivery import KINDS, end, events
-from node0lib.simulate.delivery_trials import SCALES, Trials, Weeks, trials, weekly
+from node0lib.simulate.delivery_trials import Trials, Weeks, trials, weekly
 from node0lib.slo.catalogue import DoraTargets
 
 
@@ -64,19 +64,21 @@ def simulated(
 
 def values(asked: DeliveryStudy) -> Weeks:
     """Return the metrics week by week."""
-    return weekly(asked.history, asked.weeks, micros(asked.at))
+    return weekly(asked.history, asked.weeks, micros(asked.at))[0]
 
 
 def trends(asked: DeliveryStudy) -> dict[str, Trend]:
     """Return the trend of each metric."""
-    return {name: trend(found) for name, found in values(asked).items()}
+    found, sizes = weekly(asked.history, asked.weeks, micros(asked.at))
+    return {name: trend(one, sizes=sizes[name]) for name, one in found.items()}
 
 
 def forecasts(asked: DeliveryStudy) -> dict[str, Forecast]:
     """Return the forecast of each metric."""
+    found, sizes = weekly(asked.history, asked.weeks, micros(asked.at))
     return {
-        name: forecast(found, weeks=asked.ahead, level=asked.level, scale=SCALES[name])
-        for name, found in values(asked).items()
+        name: forecast(one, weeks=asked.ahead, level=asked.level, scale=SCALES[name], sizes=sizes[name])
+        for name, one in found.items()
     }
 
 

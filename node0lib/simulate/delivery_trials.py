@@ -17,19 +17,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from node0lib.dora.forecast import LEVEL, Scale, forecast
+from node0lib.dora.forecast import LEVEL, forecast
 from node0lib.dora.history import History, instant, micros
 from node0lib.dora.linking import judge
 from node0lib.dora.metrics import Group
 from node0lib.dora.profiles import METRICS, NODE0
+from node0lib.dora.report import SCALES
 from node0lib.dora.trends import WEEK, trend, week_ends
 from node0lib.errors import ConfigError
 from node0lib.simulate.delivery import Delivery, end, events
 
-SCALES: Mapping[str, Scale] = dict(zip(METRICS, ("count", "duration", "share", "duration", "share"), strict=True))
 _WEEKLY = ("frequency", "lead", "fails", "recovery", "rework")
 Weeks = Mapping[str, Sequence[float | None]]
 """One value a week of each metric, oldest first: deployments a week, seconds, shares; None where there is none."""
+Sizes = Mapping[str, Sequence[int] | None]
+"""How many deployments each week's number rests on, for shares; None for what is no share."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +61,26 @@ class Trials:
     metrics: Mapping[str, Found]
 
 
-def weekly(history: History, weeks: int, until: int) -> Weeks:
+def weekly(history: History, weeks: int, until: int) -> tuple[Weeks, Sizes]:
     """Return the metrics of the last whole ISO weeks before ``until`` (microseconds), of all services in production.
 
-    Weeks before the first deployment are unknown and left out; without one there are none. A metric's week knows only
-    what had happened by its end.
+    The sizes are those of the shares. Weeks before the first deployment are unknown and left out; without one there are
+    none. A metric's week knows only what had happened by its end.
     """
+    nothing: tuple[Weeks, Sizes] = {name: [] for name in METRICS}, dict.fromkeys(METRICS)
     if "production" not in history.environments:
-        return {name: [] for name in METRICS}
+        return nothing
     place = history.environments.index("production")
     group = Group(history, judge(history, NODE0, frozenset({"production"})), NODE0, None, place)
     ends = [micros(one) for one in week_ends(instant(until), weeks)]
     ends = [one for one in ends if group.first is not None and instant(one) - WEEK >= instant(group.first)]
     if not ends:
-        return {name: [] for name in METRICS}
+        return nothing
     found = group.windows(ends, WEEK)
-    columns = [getattr(found, name).value * (7.0 if name == "frequency" else 1.0) for name in _WEEKLY]
-    return {name: [_number(value) for value in one] for name, one in zip(METRICS, columns, strict=True)}
+    series = dict(zip(METRICS, (getattr(found, name) for name in _WEEKLY), strict=True))
+    values = {name: one.value * (7.0 if name == METRICS[0] else 1.0) for name, one in series.items()}
+    sizes = {name: one.n.tolist() if SCALES[name] == "share" else None for name, one in series.items()}
+    return {name: [_number(value) for value in one] for name, one in values.items()}, sizes
 
 
 def trials(
@@ -89,21 +94,26 @@ def trials(
         raise ConfigError(f"{histories} histories and {ahead} weeks ahead; give at least 1 of each")
     drawn = [_drawn(team, weeks + ahead, seed, number) for number in range(histories)]
     return Trials(
-        histories, weeks, level, {name: _found([one[name] for one in drawn], ahead, level, name) for name in METRICS}
+        histories,
+        weeks,
+        level,
+        {name: _found([(one[name], of[name]) for one, of in drawn], ahead, level, name) for name in METRICS},
     )
 
 
-def _drawn(team: Delivery, weeks: int, seed: int, number: int) -> Weeks:
+def _drawn(team: Delivery, weeks: int, seed: int, number: int) -> tuple[Weeks, Sizes]:
     own = int(np.random.SeedSequence(seed, spawn_key=(number,)).generate_state(1)[0])
     return weekly(History.of(events(team, weeks, own)), weeks, micros(end(weeks)))
 
 
-def _found(drawn: Sequence[Sequence[float | None]], ahead: int, level: float, name: str) -> Found:
-    verdicts = [trend(values[:-ahead]).verdict for values in drawn]
-    held = np.zeros((ahead, 2), np.int64)
-    for values in drawn:
-        past, coming = values[:-ahead], values[-ahead:]
-        for one in forecast(past, weeks=ahead, level=level, scale=SCALES[name]).ahead:
+def _found(
+    drawn: Sequence[tuple[Sequence[float | None], Sequence[int] | None]], ahead: int, level: float, name: str
+) -> Found:
+    verdicts, held = [], np.zeros((ahead, 2), np.int64)
+    for values, sizes in drawn:
+        past, coming, rests = values[:-ahead], values[-ahead:], sizes[:-ahead] if sizes else None
+        verdicts.append(trend(past, sizes=rests).verdict)
+        for one in forecast(past, weeks=ahead, level=level, scale=SCALES[name], sizes=rests).ahead:
             value = coming[one.week - 1]
             if value is not None:
                 held[one.week - 1] += (one.low - 1e-9 <= value <= one.high + 1e-9, 1)

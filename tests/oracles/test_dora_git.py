@@ -108,7 +108,17 @@ def test_merges_and_squashes_on_a_branch(repository: Path) -> None:
     commit(repository, MONDAY + 50_000, MONDAY + 100, "Faster search (#12)")
     found = from_branch(repository, branch="main", service="shop")
     assert [len(one.changes) for one in found.deployments] == [1, 1, 1, 2, 1]
-    assert any("5 commit(s) landed on main: 1 merge(s), 1 that look like squash" in note for note in found.notes)
+    assert any("5 commit(s) landed on main, 1 of them merge(s)" in note for note in found.notes)
+    git(repository, "tag", "v4")
+    for one in (found, from_tags(repository, service="shop")):
+        assert any(note.startswith("1 commit(s) look like squash merges") for note in one.notes)
+
+
+def test_release_branches_are_told(repository: Path) -> None:
+    """A tag that does not build on the one before it lies on a release branch; without one there is nothing to tell."""
+    notes = from_tags(repository, service="shop").notes
+    assert any("1 tag(s) do not build on the one before them (v1.1): release branches" in note for note in notes)
+    assert not any("release branches" in note for note in from_tags(repository, service="shop", pattern="v[123]").notes)
 
 
 def test_a_moved_tag_is_two_deployments(repository: Path, tmp_path: Path) -> None:

@@ -60,6 +60,10 @@ WRONG = [
     ({"colour": "red"}, "has no 'colour'"),
     ({"type": "release"}, "deployment or incident"),
     ({"planned": "perhaps"}, "true or false"),
+    ({"sha": 5}, "sha is 5"),
+    ({"sha": ["a"]}, "sha is "),
+    ({"caused_by": {"id": "i"}}, "caused_by is "),
+    ({"id": "d\ud800"}, "half a character"),
     ({"changes": "abc"}, "a list of changes"),
     ({"changes": ["abc"]}, "not a mapping"),
     ({"changes": [{"sha": "a"}, {"sha": "a"}]}, "lists a change twice"),
@@ -72,6 +76,13 @@ def test_what_makes_no_sense_is_refused(change: dict[str, object], told: str) ->
     """Naive and impossible times, unknown words, missing and unknown keys are one clear error each."""
     with pytest.raises(DataError, match=told):
         parse_event({**ROW, **change})
+
+
+@pytest.mark.parametrize("given", [{"cause": {}}, {"cause": "\udfff"}, {"caused_by": 5}])
+def test_an_incidents_texts_are_texts(given: dict[str, object]) -> None:
+    """What is no text, or no whole one, is refused where it is read and not where it is first used."""
+    with pytest.raises(DataError, match="incident 'i'.* is "):
+        parse_event({**event_row(Incident("i", "shop", NOON)), **given})
 
 
 def test_resolved_before_opened_is_refused() -> None:

@@ -67,6 +67,24 @@ def test_parquet_may_hold_true_times(tmp_path: Path) -> None:
         list(read_events(tmp_path / "naive.parquet"))
 
 
+def test_nanoseconds_make_no_difference(tmp_path: Path) -> None:
+    """Times of a table may be finer than an event's: ingested again they are known already, and not different."""
+    at = pa.array([1_767_614_400_123_456_789]).cast(pa.timestamp("ns", "UTC"))
+    table = pa.table({"type": ["incident"], "id": ["i"], "service": ["shop"], "opened_at": at})
+    pq.write_table(table, tmp_path / "fine.parquet")
+    out = tmp_path / "out.jsonl"
+    counts = [append_events(out, read_events(tmp_path / "fine.parquet")) for _ in range(2)]
+    assert [(one.new, one.known) for one in counts] == [(1, 0), (0, 1)]
+
+
+def test_the_future_is_told_with_its_line(tmp_path: Path) -> None:
+    """An event after now is refused with file and line."""
+    path = tmp_path / "e.jsonl"
+    path.write_text(event_line(EVENTS[0]) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"e\.jsonl:1: .* lies in the future"):
+        list(read_events(path, now=NOON - timedelta(days=99)))
+
+
 WRONG = [
     ("cut.jsonl", LINE + "\n" + LINE[:-9], "cut.jsonl:2: ends in the middle of an event"),
     ("odd.jsonl", LINE + "\n{]\n", "odd.jsonl:2: is not JSON"),

@@ -180,6 +180,51 @@ def test_services_may_be_declared(tmp_path: Path) -> None:
     assert ran.exit_code == 1 and "declared are xyz" in ran.stderr
 
 
+def test_services_may_be_declared_in_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """delivery.services holds for ingestion and report alike; --services comes before it."""
+    monkeypatch.chdir(tmp_path)
+    node = installed(tmp_path) / "node0.yaml"
+    node.write_text(node.read_text("utf-8").replace("services: null", "services: [shops, cart]"), "utf-8")
+    events, out = written(tmp_path / "in.jsonl", [D1, OPEN]), tmp_path / "out.jsonl"
+    for words in (("ingest", "jsonl", events, "--out", out), ("report", "--events", events)):
+        ran = run(*words)
+        assert ran.exit_code == 1 and "not declared; did you mean shops?" in ran.stderr, ran.output
+        assert run(*words, "--services", "shop").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("written_as", "told"),
+    [
+        ("[]", "delivery.services: is an empty list"),
+        ("[shop, shop]", "delivery.services[1]: shop is listed twice"),
+        ("[5]", "delivery.services[0]: 5 is not a name"),
+        ("shop", "delivery.services: 'shop' is not a list"),
+    ],
+)
+def test_wrong_services_are_told_with_their_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written_as: str, told: str
+) -> None:
+    """A mistake in the configuration's list is its own error, with file and line."""
+    monkeypatch.chdir(tmp_path)
+    node = installed(tmp_path) / "node0.yaml"
+    node.write_text(node.read_text("utf-8").replace("services: null", f"services: {written_as}"), "utf-8")
+    ran = run("report", "--events", written(tmp_path / "in.jsonl", [D1]))
+    assert ran.exit_code == 2 and "configs/node0.yaml:" in ran.stderr and told in ran.stderr, ran.output
+
+
+def installed(folder: Path) -> Path:
+    """A copy of this repository's configuration; its folder."""
+    root = Path(__file__).parent.parent.parent
+    configs = folder / "configs"
+    configs.mkdir()
+    for path in (root / "configs").glob("*.*"):
+        (configs / path.name).write_bytes(path.read_bytes())
+    for name in ("constraints.txt", "notebooks/production_cycle.ipynb"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes((root / name).read_bytes())
+    return configs
+
+
 # Maturity
 
 
@@ -241,22 +286,14 @@ def test_the_report_says_how_many_are_immature(tmp_path: Path) -> None:
 
 def test_targets_come_from_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The default configuration counts where there is one, a named one must be there, and the report says whose."""
-    root = Path(__file__).parent.parent.parent
     events = written(tmp_path / "in.jsonl", [D1])
     words = ("report", "--events", events, "--at", "2026-03-03T00:00:00Z", "-o", "json")
     monkeypatch.chdir(tmp_path)
     assert json.loads(run(*words).stdout)["targets_of"] is None
     ran = run(*words, "--config", tmp_path / "none.yaml")
     assert ran.exit_code == 2 and "none.yaml" in ran.stderr
-    folder = tmp_path / "configs"
-    folder.mkdir()
-    for path in (root / "configs").glob("*.*"):
-        (folder / path.name).write_bytes(path.read_bytes())
-    slo = folder / "slo.yaml"
+    slo = installed(tmp_path) / "slo.yaml"
     slo.write_text(slo.read_text("utf-8").replace("deployments_per_day: 2", "deployments_per_day: 3"), "utf-8")
-    for name in ("constraints.txt", "notebooks/production_cycle.ipynb"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes((root / name).read_bytes())
     found = json.loads(run(*words).stdout)
     assert found["targets_of"] == "configs/node0.yaml"
     assert found["groups"][0]["windows"]["7d"]["deployment_frequency"]["target"]["target"] == 3

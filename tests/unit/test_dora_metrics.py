@@ -43,11 +43,12 @@ def test_windows_are_half_open() -> None:
 
 
 def test_frequency_counts_what_arrived() -> None:
-    """Retries, rollbacks and deployments that never arrived are counted apart."""
-    kinds = [{}, {"kind": "hotfix"}, {"kind": "retry"}, {"kind": "rollback", "sha": "0"}, {"outcome": "failed"}]
+    """Successful ones count; retries, rollbacks, what was rolled back and what never arrived are counted apart."""
+    kinds = [{}, {"kind": "hotfix"}, {"kind": "retry"}, {"kind": "rollback", "sha": "0"}]
+    kinds += [{"outcome": "failed"}, {"outcome": "rolled_back"}]
     metrics = found([deployed(str(k), ago(hours=k + 1), **kind) for k, kind in enumerate(kinds)])
     assert metrics[FREQUENCY].n == 2
-    assert metrics[FREQUENCY].detail == {"retries": 1, "rollbacks": 1, "never_arrived": 1}
+    assert metrics[FREQUENCY].detail == {"retries": 1, "rollbacks": 1, "rolled_back": 1, "never_arrived": 1}
 
 
 def test_no_data_is_none() -> None:
@@ -314,3 +315,53 @@ def test_trends_need_evidence() -> None:
     assert trend([1, 1, 1, 1, 1, 1]).verdict == "no evidence"
     assert trend([3, 1, 4, 1, 5, 2, 6, 2]).verdict == "no evidence"
     assert trend([]).n == 0
+
+
+def test_shares_of_few_are_not_compared() -> None:
+    """Weeks with under half of the middle week's deployments are left out of a share's trend, and it says so."""
+    values, sizes = [0.2, 0.1, 0.3, 0.2, 0.15, 0.25, 0.0, 0.0, 0.0], [20] * 6 + [3, 9, 10]
+    assert trend(values).n == 9
+    one = trend(values, sizes=sizes)
+    assert one.n == 7 and one.reason.endswith("; 2 left out, with under half of the middle week's deployments")
+    assert trend(values, sizes=[20] * 9) == trend(values)
+    assert trend([None] * 9, sizes=[0] * 9).n == 0
+
+
+def test_asking_for_staging_changes_nothing_in_production() -> None:
+    """An incident belongs to production whichever environments are asked for, unless production is said to be other."""
+    events = [
+        deployed("p", ago(hours=5)),
+        deployed("s", ago(hours=4), environment="staging"),
+        Incident("i", "shop", ago(hours=3)),
+    ]
+
+    def rates(*environments: str, production: tuple[str, ...] | None = None) -> dict[str, float | None]:
+        asked = report(History.of(events), END, environments=environments, production=production)
+        return {one.environment: one.windows["7d"][2].value for one in asked.groups}
+
+    assert rates("production") == {"production": 1.0}
+    assert rates("production", "staging") == rates("staging", "production") == {"production": 1.0, "staging": 0.0}
+    assert rates("staging", "staging") == {"staging": 1.0}
+    assert rates("production", "staging", production=("staging",)) == {"production": 0.0, "staging": 1.0}
+
+
+def test_weeks_come_with_what_they_rest_on() -> None:
+    """Each week's number has n, an interval and its immature share; without data it is None, and forecasts say why."""
+    events = [deployed(f"d{k}", ago(days=k, hours=1)) for k in range(7, 30)] + [Incident("i", "shop", ago(days=8))]
+    (group,) = report(History.of(events), END, weeks=3).groups
+    last = group.weeks["2026-W10"]
+    assert (last[FREQUENCY].value, last[FREQUENCY].n, last[FAILS].value, last[FAILS].n) == (0.0, 0, None, 0)
+    before = group.weeks["2026-W09"]
+    assert (before[FREQUENCY].value, before[FREQUENCY].n, before[FAILS].n) == (1.0, 7, 7)
+    assert before[FAILS].low is not None and before[FAILS].high is not None
+    assert 0 < before[FAILS].low < 1 / 7 < before[FAILS].high < 1
+    assert before[FAILS].immature == 1 / 7  # as it was known at the week's end
+    assert group.forecasts[FREQUENCY].reason.startswith("cannot forecast: 3 weeks of data")
+
+
+def test_forecasts_are_in_the_metrics_unit() -> None:
+    """Nine steady weeks of one deployment a day give a forecast of one a day, as an interval between past weeks."""
+    events = [deployed(f"d{k}", ago(days=k, hours=1)) for k in range(70)]
+    (group,) = report(History.of(events), END).groups
+    found = group.forecasts[FREQUENCY]
+    assert [(one.low, one.value, one.high) for one in found.ahead] == [(1.0, 1.0, 1.0)] * 4

@@ -9,24 +9,29 @@ were open in the file and are over now), ``replaced`` (names of events that gave
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from node0lib.dora.events import Event, Key
 from node0lib.errors import ConfigError
-from node0lib.shell.cli.frame import Verbs, echo_json, output_option
+from node0lib.shell.cli.frame import DEFAULT_CONFIG, Verbs, config_option, echo_json, output_option
 from node0lib.shell.clocks import SystemClock
 from node0lib.shell.dora_files import Appended, Format, append_events, read_events
 from node0lib.shell.git_history import Delivered, When, from_branch, from_tags, gone, known_tags, tags_moved, tags_of
+
+if TYPE_CHECKING:  # reading a configuration takes a moment to load; --help does not need it
+    from node0lib.shell.settings import Settings
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 services_option = click.option(
     "--services",
     metavar="FILE|A,B",
-    help="The declared services, by commas or a file with one a line; others are refused.",
+    help="The declared services, by commas or a file with one a line; others are refused.  [default: delivery.services "
+    "of the configuration]",
 )
 files_argument = click.argument(
     "files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE…"
@@ -38,7 +43,13 @@ environments_option = click.option(
 
 
 def into_file(command: _F) -> _F:
-    """Add the options of every verb that brings events into a file; they go to ``bring`` as they are."""
+    """Add the options of every verb that brings events into a file, for ``bring``; the configuration is read first."""
+
+    @functools.wraps(command)
+    def asked(*args: Any, config: Path, **options: Any) -> Any:
+        return command(*args, told=configured(config), **options)
+
+    whole = cast("_F", asked)
     out = click.option(
         "--out",
         type=click.Path(path_type=Path, dir_okay=False),
@@ -48,9 +59,9 @@ def into_file(command: _F) -> _F:
     replace = click.option(
         "--replace", is_flag=True, help="Let what differs from an event of --out replace it, and name it."
     )
-    for option in (output_option, replace, services_option, out):
-        command = option(command)
-    return command
+    for option in (output_option, config_option, replace, services_option, out):
+        whole = option(whole)
+    return whole
 
 
 @click.group(cls=Verbs)
@@ -93,7 +104,7 @@ def ingest_git(
     Exit codes:
       0  done
       1  the clone is shallow, or an event differs from the one that is known
-      2  there is no such repository, tag or branch
+      2  no such repository, tag or branch, or the configuration is wrong
     """
     if pattern is not None and branch is not None:
         raise ConfigError("--tags and --branch are both given; count tags, or what landed on a branch")
@@ -118,7 +129,8 @@ def _from_file(kind: Format, about: str) -> click.Command:
     @files_argument
     @into_file
     def command(files: tuple[Path, ...], **into: Any) -> None:
-        bring((event for path in files for event in read_events(path, kind)), [], **into)
+        now = SystemClock().now()
+        bring((event for path in files for event in read_events(path, kind, now)), [], **into)
 
     command.__doc__ = f"""Take deployments and incidents from {kind.upper()}.
 
@@ -130,7 +142,7 @@ def _from_file(kind: Format, about: str) -> click.Command:
     Exit codes:
       0  done
       1  what FILE says is wrong, or differs from what is known (both are shown)
-      2  FILE cannot be read
+      2  FILE cannot be read, or the configuration is wrong
     """
     return click.command(kind)(command)
 
@@ -144,10 +156,20 @@ for _kind, _about in _FORMATS.items():
     ingest.add_command(_from_file(_kind, _about))
 
 
-def declared(given: str | None) -> frozenset[str] | None:
-    """Return the services that ``--services`` declares, None without it; raises ConfigError if it declares none."""
+def configured(config: Path) -> Settings | None:
+    """Return what the configuration says; None if there is none and none was named. Raises ConfigError."""
+    from node0lib.shell.config import load
+
+    return None if not config.exists() and config == DEFAULT_CONFIG else load(config)
+
+
+def declared(given: str | None, told: Settings | None) -> frozenset[str] | None:
+    """Return the services that ``--services`` declares or, without it, the configuration; None is any.
+
+    Raises ConfigError if the option declares none.
+    """
     if given is None:
-        return None
+        return None if told is None else told.delivery.services
     path = Path(given)
     try:
         lines = path.read_text("utf-8-sig").splitlines() if path.is_file() else given.split(",")
@@ -165,6 +187,7 @@ def bring(
     *,
     out: Path,
     services: str | None,
+    told: Settings | None,
     replace: bool,
     output: str,
     gone: frozenset[Key] = frozenset(),
@@ -174,7 +197,8 @@ def bring(
 
     Raises as ``append_events`` and ``declared`` do.
     """
-    done = append_events(out, events, SystemClock().now(), declared=declared(services), replace=replace, gone=gone)
+    known = declared(services, told)
+    done = append_events(out, events, SystemClock().now(), declared=known, replace=replace, gone=gone)
     if output == "json":
         counts = {"new": done.new, "known": done.known, "resolved": done.resolved, "replaced": list(done.replaced)}
         echo_json({"file": str(out), **counts, "notes": list(notes), **(beside or {})})

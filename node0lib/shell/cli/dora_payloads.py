@@ -61,7 +61,7 @@ def ingest_github(
     Exit codes:
       0  done
       1  what FILE says is wrong, or differs from what is known (both are shown)
-      2  FILE cannot be read
+      2  FILE cannot be read, or the configuration is wrong
     """
     wanted = Wanted(service, frozenset(environments))
     _bring(GitHub(wanted, incident_labels=labels, releases=releases), files, into)
@@ -96,7 +96,7 @@ def ingest_gitlab(
     Exit codes:
       0  done
       1  what FILE says is wrong, or differs from what is known (both are shown)
-      2  FILE cannot be read
+      2  FILE cannot be read, or the configuration is wrong
     """
     _bring(GitLab(Wanted(service, frozenset(environments)), incident_labels=labels), files, into)
 
@@ -119,7 +119,7 @@ def ingest_cdevents(files: tuple[Path, ...], service: str | None, environments: 
     Exit codes:
       0  done
       1  what FILE says is wrong, or differs from what is known (both are shown)
-      2  FILE cannot be read
+      2  FILE cannot be read, or the configuration is wrong
     """
     _bring(CDEvents(Wanted(service, frozenset(environments))), files, into)
 

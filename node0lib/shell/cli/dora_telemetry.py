@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import click
@@ -20,7 +19,7 @@ import click
 from node0lib.dora.sources.counters import MEANINGS, Meaning, Naming
 from node0lib.errors import ConfigError, DataError
 from node0lib.shell.cli.dora_ingest import bring, into_file
-from node0lib.shell.cli.frame import config_option
+from node0lib.shell.cli.frame import DEFAULT_CONFIG
 from node0lib.shell.clocks import SystemClock
 from node0lib.timespan import Span, parse_duration, parse_instant
 
@@ -64,7 +63,7 @@ def ingest_prometheus(
     Exit codes:
       0  done
       1  the server cannot be read, or counts something else
-      2  the command line is wrong, or nobody says what a label means
+      2  the command line or the configuration is wrong, or a label has no meaning
     """
     from node0lib.shell.dora_prometheus import measured
     from node0lib.shell.promendpoint import Endpoint
@@ -113,9 +112,8 @@ def _bounds(found: Mapping[str, float | None]) -> str:
 @click.command("node0")
 @click.option("--service", default="node0", show_default=True, help="The name of what node0 governs.")
 @click.option("--environment", default="production", show_default=True, help="Where it runs.")
-@config_option
 @into_file
-def ingest_node0(service: str, environment: str, config: Path, **into: Any) -> None:
+def ingest_node0(service: str, environment: str, **into: Any) -> None:
     """Take node0's own changes and incidents, which every cycle records.
 
     A change that its canary undid was rolled back; one that a later cycle took
@@ -133,5 +131,6 @@ def ingest_node0(service: str, environment: str, config: Path, **into: Any) -> N
     from node0lib.shell.dora_own import own_events
     from node0lib.shell.workspace import Places
 
-    found = own_events(Places.of(load(config)).state, service, environment)
+    told = into["told"] or load(DEFAULT_CONFIG)  # which is not there, and says so
+    found = own_events(Places.of(told).state, service, environment)
     bring(found.events, found.notes, **into)
