@@ -4,11 +4,13 @@ Rules
 - Three metrics: the share of errors, and the shares slower than the control's p95 and p99 bounds. Alpha is divided
   before anything is seen (``ALPHA_SHARES``: errors harm most and are the rarest); beta is not, since promotion asks
   for all three. Over stages it is divided within ``sequential.Evidence``.
-- A latency margin is read as a share: a quantile is at the bound if as many requests as it allows are slower. It passes
-  relative to the control, or because the canary's own share is surely under what is allowed; where the control is so
-  rarely slow that the ratio would be ``WIDEST``, the canary's own share decides alone.
-- At a share of 1 no control is left: fail what is surely (3 sigma) above an absolute limit in this stage.
-- Silence: no canary request where at least 15 were to be expected, or no request at all for half a minute.
+- A latency margin is read as a share: a quantile is at the bound if as many requests as it allows are slower. Both the
+  ratio to the control and the canary's own share may decide (``sequential``); where the control is so rarely slow that
+  the ratio would be ``WIDEST``, the canary's own share decides alone.
+- At a share of 1 no control is left: fail what is surely above an absolute limit in this stage, however often one
+  looks (an e-process too, error ``WATCH_ALPHA`` a metric).
+- Silence: no canary request where at least 15 were to be expected by the requests of both arms, or by those that came
+  each minute before (half a minute at least); or no request at all in the first minute.
 - The control is broken if its own errors are surely above the absolute limit: then no comparison means anything.
 - A canary that does not get its share (``sample_ratio``) is not the experiment that was planned.
 
@@ -22,6 +24,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from node0lib.canary.own_share import OwnShare
 from node0lib.canary.sample_ratio import SampleRatio
 from node0lib.canary.sequential import Evidence, MetricVerdict, Tally, VerdictKind
 from node0lib.ports import Arm, Baseline, Look
@@ -35,7 +38,8 @@ WIDEST = 20.0
 """No margin is wider: where (almost) nobody waits for the control, a ratio to it means nothing."""
 EXPECTED = 15.0
 """So many canary requests do not fail to come by chance (3e-7)."""
-SILENT_MINUTES = 0.5
+SILENT_MINUTES, UNHEARD_MINUTES = 0.5, 1.0
+WATCH_ALPHA = 0.001
 MISMATCH_ALPHA = 0.001
 _NOBODY = Arm(0, 0, 0, 0)
 
@@ -81,7 +85,8 @@ class Analysis:
         self._ratio: SampleRatio | None = None
         self._canary_requests = 0
         self.control, self.canary = _NOBODY, _NOBODY
-        self._expected = self._silent = 0.0
+        self._requests = 0
+        self._listened = self._expected = self._silent = 0.0
 
     def begin(self, share: float) -> None:
         """Begin a stage; its arms (``control``, ``canary``) are counted from zero."""
@@ -99,6 +104,8 @@ class Analysis:
         self._canary_requests += look.canary.requests
         total = look.control.requests + look.canary.requests
         self._expected = 0.0 if look.canary.requests else self._expected + self._share * total
+        self._requests += total
+        self._listened += look.length
         self._silent = 0.0 if total else self._silent + look.length
         if self._ratio is None:
             return
@@ -127,7 +134,7 @@ class Analysis:
     def verdicts(self) -> tuple[MetricVerdict, ...]:
         """Compare all that the rollout has seen; at 100%, only what this stage has seen, and with limits."""
         if self._share >= 1:
-            return absolute(self.canary, self._error_limit)
+            return absolute(self.canary, self._error_limit, self._rules.design_effect)
         return tuple(
             evidence.judge(name, alpha=self._rules.alpha * ALPHA_SHARES[name], beta=self._rules.beta)
             for name, evidence in self._evidence.items()
@@ -139,10 +146,17 @@ class Analysis:
         return any(e.fails(self._rules.alpha * ALPHA_SHARES[name]) for name, e in self._evidence.items())
 
     def _lost(self, look: Look) -> str | None:
-        if self._expected >= EXPECTED or self._silent >= SILENT_MINUTES:
+        if self._expected >= EXPECTED or self._is_silent():
             return f"no canary requests in minute {look.minute:.3g}: telemetry is lost"
         wrong = self._ratio.mismatch(MISMATCH_ALPHA / self._stages) if self._ratio else None
         return f"{wrong}: requests or telemetry are lost" if wrong else None
+
+    def _is_silent(self) -> bool:
+        """Whether nobody's requests come any more: a quiet service has its pauses."""
+        if not self._requests:
+            return self._silent >= UNHEARD_MINUTES
+        heard = self._listened - self._silent
+        return self._silent >= SILENT_MINUTES and self._silent * self._requests >= EXPECTED * heard
 
     def _broken(self) -> str | None:
         seen = self.control
@@ -175,8 +189,9 @@ def add(*arms: Arm) -> Arm:
     return Arm(*(sum(column) for column in fields))
 
 
-def absolute(seen: Arm, error_limit: float) -> tuple[MetricVerdict, ...]:
+def absolute(seen: Arm, error_limit: float, design_effect: float = 1.0) -> tuple[MetricVerdict, ...]:
     """Judge an arm without a control: fail only what is surely above twice the quantile's share, or the limit."""
+    kind: VerdictKind
     limits: Sequence[float] = (error_limit, *(2 * share for share in ALLOWED.values()))
     found = []
     for name, limit, count in zip(ALPHA_SHARES, limits, (seen.errors, seen.slow_p95, seen.slow_p99), strict=True):
@@ -184,10 +199,13 @@ def absolute(seen: Arm, error_limit: float) -> tuple[MetricVerdict, ...]:
             text = "no requests; missing data is never a pass"
             found.append(MetricVerdict(name, "no_data", None, 0.0, math.inf, 1.0, None, text))
             continue
-        low, share = wilson_low(count, seen.requests), count / seen.requests
+        own, share = OwnShare(limit, design_effect=design_effect), count / seen.requests
+        own.add(seen.requests, count)
         text = f"{share:.3%} of {seen.requests:,} requests (limit {limit:.3%})"
-        kind: VerdictKind = "fail" if low > limit else "pass"
-        found.append(MetricVerdict(name, kind, None, low / limit, share / limit, 1.0, None, text))
+        failing = own.surely_above(WATCH_ALPHA)
+        low = own.interval(WATCH_ALPHA, WATCH_ALPHA)[0]
+        low, kind = (max(1.0, low), "fail") if failing else (min(1.0, low), "pass")
+        found.append(MetricVerdict(name, kind, None, low, share / limit, 1.0, None, text))
     return tuple(found)
 
 

@@ -25,10 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 # The twins share the originals' constants on purpose: were they written twice, they could drift apart.
+from node0lib.canary.mixture import FINE, FROM_THE_START, LOG_WEIGHTS
 from node0lib.canary.sample_ratio import _LOG_WEIGHTS as _RATIO_LOG_WEIGHTS
 from node0lib.canary.sample_ratio import _STEPS as _RATIO_STEPS
 from node0lib.canary.sample_ratio import SampleRatio
-from node0lib.canary.sequential import _FINE, _LOG_WEIGHTS, _OFFSETS, FROM_THE_START
+from node0lib.canary.sequential import OFFSETS
 
 _F = TypeVar("_F", bound=Callable[..., object])
 Floats = NDArray[np.float64]
@@ -62,11 +63,11 @@ class Evidences:
         excluding: Sequence[float] = (),
     ) -> None:
         self._design_effect, self._stages, self._begun = design_effect, stages, 0
-        self._nulls = {ratio: math.floor(math.log(ratio / margin) / _FINE + 1e-9) for ratio in excluding}
-        kept = [np.array([0]), _OFFSETS, *(np.concatenate([[null], null - _OFFSETS]) for null in self._nulls.values())]
+        self._nulls = {ratio: math.floor(math.log(ratio / margin) / FINE + 1e-9) for ratio in excluding}
+        kept = [np.array([0]), OFFSETS, *(np.concatenate([[null], null - OFFSETS]) for null in self._nulls.values())]
         self._points = np.unique(np.concatenate(kept))
-        self._ratios = margin * np.exp(self._points * _FINE)
-        self._above = np.concatenate([self._places([0]), self._places(_OFFSETS)])
+        self._ratios = margin * np.exp(self._points * FINE)
+        self._above = np.concatenate([self._places([0]), self._places(OFFSETS)])
         self._whole = np.zeros((rollouts, self._points.size))
         self._stage = np.zeros_like(self._whole)
         self._finished = np.full(rollouts, -np.inf)
@@ -96,7 +97,7 @@ class Evidences:
             requests,
             bad,
             who,
-            (self._ratios, np.log(self._ratios), self._above, _LOG_WEIGHTS),
+            (self._ratios, np.log(self._ratios), self._above, LOG_WEIGHTS),
             (self._whole, self._stage, self._rest()),
             self._log_shares(),
             (self._design_effect, -math.log(alpha)),
@@ -125,7 +126,7 @@ class Evidences:
     def log_e_below(self, ratio: float) -> Floats:
         """Return the log e-values against "at least that ratio", one of ``excluding``, (rollouts,)."""
         null = self._nulls[ratio]
-        return self._mixed(self._whole, self._places(np.concatenate([[null], null - _OFFSETS])))
+        return self._mixed(self._whole, self._places(np.concatenate([[null], null - OFFSETS])))
 
     def excludes(self, ratio: float, beta: float) -> Bools:
         """Return whether harm from that ratio upwards is excluded with error ``beta``, (rollouts,)."""
@@ -134,7 +135,7 @@ class Evidences:
 
     def _mixed(self, likelihood: Floats, places: Ints) -> Floats:
         """The log of the mixture over all places but the first, against the first."""
-        terms = likelihood[:, places[1:]] + _LOG_WEIGHTS
+        terms = likelihood[:, places[1:]] + LOG_WEIGHTS
         top = terms.max(axis=1)
         mixed: Floats = top + np.log(np.exp(terms - top[:, None]).sum(axis=1)) - likelihood[:, places[0]]
         return mixed

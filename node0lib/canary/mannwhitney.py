@@ -26,7 +26,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from node0lib.errors import DataError
 
@@ -71,7 +70,7 @@ def shift(x: Sequence[float], y: Sequence[float], *, confidence: float) -> Shift
 def statistic(x: Floats, y: Floats, mu: float) -> float:
     """Return the standardised rank sum of ``x - mu`` among ``x - mu`` and ``y``; raises DataError if all are tied."""
     n, m = float(x.size), float(y.size)
-    ranks = rankdata(np.concatenate((x - mu, y)))
+    ranks = _ranks(np.concatenate((x - mu, y)))
     _, ties = np.unique(ranks, return_counts=True)
     centred = float(ranks[: x.size].sum()) - n * (n + 1) / 2 - n * m / 2
     tied = float((ties.astype(np.float64) ** 3 - ties).sum())
@@ -81,10 +80,19 @@ def statistic(x: Floats, y: Floats, mu: float) -> float:
     return (centred - float(np.sign(centred)) * 0.5) / math.sqrt(variance)
 
 
+def _ranks(values: Floats) -> Floats:
+    """Ranks from 1, ties sharing their mean."""
+    # Only here: scipy.stats takes half a second to load, and most commands never rank anything.
+    from scipy.stats import rankdata
+
+    ranks: Floats = rankdata(values)
+    return ranks
+
+
 def cles(x: Sequence[float], y: Sequence[float]) -> float:
     """Return the share of pairs in which a value of ``x`` is above one of ``y``, ties counted half; in [0, 1]."""
     m, n = len(x), len(y)
-    ranks = rankdata(np.concatenate((np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))))
+    ranks = _ranks(np.concatenate((np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))))
     return float((2 * ranks[:m].sum() - m * (m + 1)) / (2 * n * m))
 
 

@@ -44,6 +44,8 @@ from node0lib.slo.budget import SloStatus
 STATUS: Mapping[Ending, str] = {"promoted": "applied", "rolled_back": "rolled_back", "held": "inconclusive"}
 """How a rollout's ending is called in the record of cycles."""
 EXIT_CODES: Mapping[str, int] = {"applied": 0, "inconclusive": 3, "rolled_back": 4}
+INTERRUPTED = 130
+"""What a program ends with that was interrupted, if its traffic is back."""
 
 
 @dataclass(frozen=True)
@@ -80,15 +82,17 @@ class Conclusion:
 
     @property
     def status(self) -> str:
-        return STATUS[self.ending] if not self.journey.lost else "error"
+        began = self.journey.walked is not None or bool(self.diary.deeds)
+        return STATUS[self.ending] if began and not self.journey.lost else "error"
 
     @property
     def reasons(self) -> tuple[str, ...]:
         made = self.journey
         if made.walked is not None:
             return made.walked.reasons
-        told = str(made.error) or type(made.error).__name__
-        return (self.places.told(told),)
+        if made.interrupted:
+            return ("the rollout was interrupted (Ctrl-C or SIGTERM)",)
+        return (self.places.told(str(made.error)),)
 
     @property
     def exposed(self) -> bool:
@@ -108,10 +112,12 @@ class CanaryEnded:
     record: RolloutRecord
     files: Mapping[str, str] = field(default_factory=dict)
     notice: str | None = None
+    interrupted: bool = False
 
     @property
     def exit_code(self) -> int:
-        return EXIT_CODES.get(self.status, 1)
+        code = EXIT_CODES.get(self.status, 1)
+        return INTERRUPTED if self.interrupted else code
 
 
 def conclude(c: Conclusion, beat: Callable[[], None] = lambda: None) -> CanaryEnded:
@@ -127,8 +133,8 @@ def conclude(c: Conclusion, beat: Callable[[], None] = lambda: None) -> CanaryEn
     notice = notify(c.settings, c.places, c.status, c.reasons, c.id, c.at)
     reports = {path.suffix[1:] + " " + path.stem.split(".")[-1]: c.places.shown(path) for path in written}
     evidence = {a.name: c.places.shown(c.places.evidence / str(a.uri)) for a in sealed.artifacts}
-    files = {**reports, **evidence}
-    return CanaryEnded(c.id, c.change.id, c.status, c.reasons, incidents, record, files, notice)
+    files, stopped = {**reports, **evidence}, c.journey.interrupted and not c.journey.lost
+    return CanaryEnded(c.id, c.change.id, c.status, c.reasons, incidents, record, files, notice, stopped)
 
 
 def _record(c: Conclusion) -> RolloutRecord:

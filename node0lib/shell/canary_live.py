@@ -1,8 +1,9 @@
 """Walk one rollout, on the embedded node or on real traffic, and keep its diary whatever ends it.
 
-On real traffic every look is preceded by the renewal of the lease and by whatever people told the rollout meanwhile
-(``canary_orders``); the way back is the target's own, which measures itself and has a second way. A lease that cannot
-be renewed is an abort: the guard has then taken traffic back, or is gone.
+On real traffic the lease is renewed and people are heard (``canary_orders``) every second, however long the tick is;
+the way back is the target's own, which measures itself and has a second way. If stable was to take the candidate
+already, the way back begins with bringing it to the control again, and is not done before that. A lease that cannot be
+renewed is an abort: the guard has then taken traffic back, or is gone.
 
 >>> Diary(clock=None).deeds
 []
@@ -25,11 +26,16 @@ from node0lib.ports import Baseline, Clock, Look, Policy, Split
 from node0lib.shell.canary_orders import Orders
 from node0lib.shell.lease import Lease
 from node0lib.shell.targets.haproxy import HaproxySplit, Withdrawal
+from node0lib.shell.targets.live_policy import Instance, bring, new_client
 
 _UNHEARD = timedelta(minutes=1)
 """So long is waited for the requests of a baseline."""
 DEAF = 10
 """So many looks in a row may fail before telemetry is lost."""
+_BROUGHT = timedelta(seconds=5)
+"""So long one attempt to bring stable back may take."""
+_SLICE_S = 1.0
+"""So often at least the lease is renewed and people are heard."""
 
 
 @dataclass
@@ -68,6 +74,11 @@ class Journey:
     lost: bool = False
 
     @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C or SIGTERM ended it."""
+        return isinstance(self.error, KeyboardInterrupt)
+
+    @property
     def promoted(self) -> bool:
         """Whether the candidate is what stable runs now."""
         return self.walked is not None and self.walked.ending == "promoted"
@@ -81,27 +92,38 @@ class Pulse:
         self._next = time.monotonic()
 
     def __call__(self, _: Rollout) -> Event | None:
-        self._next = max(self._next + self._tick, time.monotonic())
-        time.sleep(max(0.0, self._next - time.monotonic()))
-        try:
-            self._lease.renew()
-        except RunError as error:
-            return Abort(str(error))
-        return self._orders.next()
+        due = max(self._next + self._tick, time.monotonic())
+        while True:
+            time.sleep(max(0.0, min(due - time.monotonic(), _SLICE_S)))
+            try:
+                self._lease.renew()
+            except RunError as error:
+                return Abort(str(error))
+            event = self._orders.next()
+            if event is not None:
+                return event  # the look that was due still is
+            if time.monotonic() >= due:
+                self._next = due
+                return None
 
 
 class RealTraffic:
-    """HAProxy's split whose way back is measured from the decision; ``within`` is the promise."""
+    """HAProxy's split whose way back is measured from the decision, and is promised ``within`` a time."""
 
     simulated = False
 
-    def __init__(self, split: HaproxySplit, diary: Diary, lease: Lease, within: timedelta) -> None:
+    def __init__(
+        self, split: HaproxySplit, stable: Instance, diary: Diary, lease: Lease, within: timedelta
+    ) -> None:
+        self._stable = stable
         self._split, self._diary, self._lease, self._within = split, diary, lease, within.total_seconds()
         self.name = split.name
         self.back: Return | None = None
         self.problems: tuple[str, ...] = ()
+        self._promoted_from: Policy | None = None
 
     def prepare(self, control: Policy, candidate: Policy) -> None:
+        self._control = control
         self._split.prepare(control, candidate)
         self._lease.renew()
 
@@ -122,8 +144,23 @@ class RealTraffic:
         if share > 0:
             self._split.send(share)
             return
+        kept = self._unpromoted()
         found = self._split.withdraw(self._decided())  # renews nothing: a guard that acts meanwhile does the same
-        self.back, self.problems = self._returned(found), found.problems
+        self.problems = found.problems
+        if kept is not None:
+            raise RunError(f"stable keeps the candidate: {kept}") from kept
+        self.back = self._returned(found)
+
+    def _unpromoted(self) -> RunError | None:
+        """Bring stable back if it was to be promoted; returns why it could not be."""
+        if self._promoted_from is None:
+            return None
+        try:
+            with new_client() as client:
+                bring(self._stable, self._promoted_from, client, deadline=_BROUGHT)
+        except RunError as error:
+            return error
+        return None
 
     def _decided(self) -> datetime:
         """When the way back was first decided: a second attempt does not begin the time anew."""
@@ -139,6 +176,7 @@ class RealTraffic:
         return self._split.look()
 
     def promote(self) -> None:
+        self._promoted_from = self._control
         self._split.promote()
 
 

@@ -25,10 +25,12 @@ from node0lib.canary.walk import Change, Minutes, Seen
 from node0lib.cycle import Given
 from node0lib.errors import ConfigError, RefusedError, RunError
 from node0lib.evidence.approval import SignedApproval
+from node0lib.evidence.names import provenance_name
 from node0lib.gates import Gates
 from node0lib.ihsan import IhsanScore
 from node0lib.ports import Clock, Policy, Progress
 from node0lib.shell import changes
+from node0lib.shell.approvals import Desk
 from node0lib.shell.canary_end import CanaryEnded, Conclusion, conclude
 from node0lib.shell.canary_live import Diary, Journey, Pulse, RealTraffic, journey
 from node0lib.shell.canary_orders import Orders
@@ -132,9 +134,11 @@ class _Run:
     def _real(self, target: HaproxyTarget) -> CanaryEnded:
         plan = self.question.plan(patience=self._wait / timedelta(minutes=1))
         places = self.places
-        duty = guarded(target, self.question.control, self.id, places.guard, state=places.state)
+        sealed = places.evidence / provenance_name(self.id)
+        duty = guarded(target, self.question.control, self.id, places.guard, state=places.state, sealed=sealed)
         with duty as lease, HaproxySplit(target, clock=self.order.clock, permit=lease.renew) as split:
-            real = RealTraffic(split, self.diary, lease, self.settings.catalogue.rollback.within)
+            within = self.settings.catalogue.rollback.within
+            real = RealTraffic(split, target.stable, self.diary, lease, within)
             made = journey(self.question, real, plan, Pulse(target.tick, self.orders, lease), self.diary)
             if made.promoted:
                 return conclude(self._conclusion(made, split.name, simulated=False, notes=real.problems), lease.renew)
@@ -192,16 +196,20 @@ class _Run:
         changes.settle_orphans(self.state, self.started, changes.digest_of(live))
         found = changes.find_change(self.state, self.order.change)
         found.check()
+        found = self._desk.caught_up(found, self.started)
         found = changes.supersede(self.state, found, changes.digest_of(live), self.started)
         if found.state not in changes.OPEN:
             why = self.state.steps(found.id)[-1].reason
             raise RefusedError(f"change {found.id} is {found.state} ({why}); propose it again: node0 change propose")
         return found
 
+    @property
+    def _desk(self) -> Desk:
+        return Desk(self.state, EvidenceFiles(self.places.evidence), trusted(default_key_folder()))
+
     def _approval(self, change: StoredChange, rule: ChangeRule) -> SignedApproval | None:
         """Return the verified approval; raises RefusedError where the class asks for one and there is none."""
-        store, keys = EvidenceFiles(self.places.evidence), trusted(default_key_folder())
-        signed = changes.approval_of(store, keys, change)
+        signed = changes.approval_of(self._desk.store, self._desk.keys, change)
         if signed is None and rule.approval:
             what = f"change {change.id} is of class {change.content.change_class} and has no approval"
             raise RefusedError(f"{what}: node0 change approve {change.id} --by NAME")

@@ -247,8 +247,8 @@ def _beside(steps: Sequence[tuple[int, str, str]], commits: Mapping[str, Commit]
 
 def _squashes(commits: Mapping[str, Commit]) -> list[str]:
     found = sum(len(one.parents) < 2 and _squashed(one.subject) for one in commits.values())
-    text = f"{found} commit(s) look like squash merges: each is one change, whose author time is that of the first commit"
-    return [f"{text} or of the squash"] if found else []
+    text = f"{found} commit(s) look like squash merges: each is one change, whose author time is that of the first"
+    return [f"{text} commit or of the squash"] if found else []
 
 
 def _squashed(subject: str) -> bool:

@@ -7,8 +7,9 @@ outlives whoever started it and the terminal too. It looks twice a second, and a
   clock that is set changes nothing), or its holder's process is gone, or the holder gave up, or
 - the lease was removed by somebody, or the guard itself is told to end (SIGTERM) while the lease is held.
 
-It then sets the canary's traffic to zero and reads that back, again and again until it is; brings the canary back to
-the control; writes ``incident-CHANGE.json`` beside the lease, and an incident into node0's database. It ends with 0
+It then sets the canary's traffic to zero and reads that back, again and again until it is; brings both instances back
+to the control (stable too, where it was promoted already and nothing is sealed: the live policy is the old one then);
+writes ``incident-CHANGE.json`` beside the lease, and an incident into node0's database. It ends with 0
 when the lease was released, with 1 when it took traffic back, with 2 if it could not begin.
 
 >>> incident = Incident("c", "why", *[datetime(2026, 1, 1, tzinfo=UTC)] * 3, 1, "weight", True, ())
@@ -30,13 +31,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
+import httpx
+
 from node0lib.errors import Node0Error, RunError
+from node0lib.evidence.canonical import policy_bytes
+from node0lib.ports import Policy
 from node0lib.shell.clocks import SystemClock
 from node0lib.shell.files import write_atomic
 from node0lib.shell.lease import ABANDONED, RELEASED, TAKEN, Duty, alive, announce
 from node0lib.shell.targets.haproxy_runtime import Runtime
 from node0lib.shell.targets.haproxy_weights import Balance, Zero
-from node0lib.shell.targets.live_policy import bring, new_client
+from node0lib.shell.targets.live_policy import Instance, bring, digest, new_client, running
 from node0lib.timespan import format_instant
 
 KIND = "orchestrator_lost"
@@ -171,7 +176,7 @@ def _hear(watched: Watch) -> None:
 
 
 def _balance(duty: Duty) -> Balance:
-    return Balance(Runtime(duty.socket), duty.backend, duty.stable, duty.canary.server, deadline=_ROUND)
+    return Balance(Runtime(duty.socket), duty.backend, duty.stable.server, duty.canary.server, deadline=_ROUND)
 
 
 def _respond(watched: Watch, balance: Balance, why: str) -> None:
@@ -203,15 +208,28 @@ def _zero(watched: Watch, balance: Balance, so_far: Incident) -> tuple[Zero, tup
 
 
 def _restore(duty: Duty) -> list[str]:
-    """Bring the canary back to the control; returns what was wrong. Its traffic is zero already."""
+    """Bring what does not run the control back to it, stable first; returns what was wrong."""
+    arms = (duty.canary,) if duty.sealed and Path(duty.sealed).exists() else (duty.stable, duty.canary)
+    wrong = []
     with new_client() as client:
-        try:
-            bring(duty.canary, duty.control, client)
-        except Node0Error as error:
-            _say(str(error))
-            return [str(error)]
-    _say("the canary runs the control again")
-    return []
+        for arm in arms:
+            try:
+                if not _runs(arm, duty.control, client):
+                    bring(arm, duty.control, client)
+            except Node0Error as error:
+                wrong.append(str(error))
+                _say(str(error))
+            else:
+                _say(f"{arm.server} runs the control")
+    return wrong
+
+
+def _runs(arm: Instance, policy: Policy, client: httpx.Client) -> bool:
+    """Whether an instance runs a policy, and would after a restart too: then it is left alone."""
+    try:
+        return running(arm, client) == digest(policy) and arm.policy.read_bytes() == policy_bytes(policy)
+    except (RunError, OSError):
+        return False
 
 
 def _record(duty: Duty, incident: Incident) -> list[str]:

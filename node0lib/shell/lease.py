@@ -32,7 +32,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +57,10 @@ _READY_S, _END_S, _POLL_S = 30.0, 60.0, 0.05
 
 @dataclass(frozen=True)
 class Duty:
-    """What the guard has to know: whom to watch, and how to take traffic back. Paths are absolute texts."""
+    """What the guard has to know: whom to watch, and how to take traffic back. Paths are absolute texts.
+
+    ``sealed`` is the file whose existence says that the candidate was promoted and that is on record; None: never.
+    """
 
     change: str
     holder: int
@@ -67,9 +70,10 @@ class Duty:
     state: str | None
     socket: str
     backend: str
-    stable: str
+    stable: Instance
     canary: Instance
     control: Policy
+    sealed: str | None = None
 
     def encoded(self) -> bytes:
         """Return the duty as JSON."""
@@ -80,10 +84,14 @@ class Duty:
         """Return the duty in some bytes; raises RunError if there is none."""
         try:
             found: dict[str, Any] = json.loads(content)
-            canary = found.pop("canary")
-            return cls(**found, canary=Instance(**{**canary, "policy": Path(canary["policy"])}))
+            stable, canary = (_instance(found.pop(name)) for name in ("stable", "canary"))
+            return cls(**found, stable=stable, canary=canary)
         except (ValueError, TypeError, KeyError) as error:
             raise RunError(f"{where}: is no lease ({error}); nobody may edit it") from error
+
+
+def _instance(fields: dict[str, Any]) -> Instance:
+    return Instance(**{**fields, "policy": Path(fields["policy"]).absolute()})
 
 
 def check_name(change: str) -> str:
@@ -172,16 +180,20 @@ def guarded(
     folder: Path,
     *,
     state: Path | None = None,
+    sealed: Path | None = None,
     time_to_live: timedelta = TIME_TO_LIVE,
 ) -> Iterator[Lease]:
     """Hold the lease of a change, watched by a guard that has reached HAProxy; ``state`` is node0's database.
+
+    Until the file ``sealed`` is there, the guard that takes traffic back brings a promoted stable instance back too.
 
     A normal end releases it. An exception abandons it: the guard takes traffic back, and that has been waited for when
     the exception goes on; a caller that has taken traffic back itself releases the lease first. Raises RefusedError if
     there can be no guard, or if the change has a lease already.
     """
     held = folder.absolute() / f"{check_name(change)}{HELD}"
-    _take(held, _duty(target, control, held, state, time_to_live))
+    duty = _duty(target, control, held, time_to_live)
+    _take(held, replace(duty, state=_absolute(state), sealed=_absolute(sealed)))
     lease = Lease(held, _started(held))
     try:
         yield lease
@@ -191,8 +203,11 @@ def guarded(
     lease.release()
 
 
-def _duty(target: HaproxyTarget, control: Policy, held: Path, state: Path | None, time_to_live: timedelta) -> Duty:
-    canary = Instance(**{**vars(target.canary), "policy": target.canary.policy.absolute()})
+def _absolute(path: Path | None) -> str | None:
+    return str(path.absolute()) if path else None
+
+
+def _duty(target: HaproxyTarget, control: Policy, held: Path, time_to_live: timedelta) -> Duty:
     me = psutil.Process()
     return Duty(
         change=held.stem,
@@ -200,11 +215,11 @@ def _duty(target: HaproxyTarget, control: Policy, held: Path, state: Path | None
         holder_created=me.create_time(),
         time_to_live_s=time_to_live.total_seconds(),
         folder=str(held.parent),
-        state=str(state.absolute()) if state else None,
+        state=None,
         socket=target.socket,
         backend=target.backend,
-        stable=target.stable.server,
-        canary=canary,
+        stable=_instance(vars(target.stable)),
+        canary=_instance(vars(target.canary)),
         control=dict(control),
     )
 
@@ -223,12 +238,14 @@ def _take(held: Path, duty: Duty) -> None:
 
 
 def _refuse_if_in_use(held: Path) -> None:
-    watching = guard_of(held)
-    holder = Duty.decoded(held.read_bytes(), str(held)) if held.exists() else None
-    if holder and alive(holder.holder, holder.holder_created):
-        raise RefusedError(f"{held}: process {holder.holder} is rolling {held.stem} out; wait for its end")
-    if watching and alive(*watching):
-        raise RefusedError(f"{held}: the guard (pid {watching[0]}) is taking {held.stem} back; wait for its end")
+    """Whatever its name is: two rollouts, or one and the guard of another, would move the same traffic."""
+    for other in {held, *(ready.with_suffix(HELD) for ready in held.parent.glob(f"*{READY}"))}:
+        watching = guard_of(other)
+        holder = Duty.decoded(other.read_bytes(), str(other)) if other.exists() else None
+        if holder and alive(holder.holder, holder.holder_created):
+            raise RefusedError(f"{other}: process {holder.holder} is rolling {other.stem} out; wait for its end")
+        if watching and alive(*watching):
+            raise RefusedError(f"{other}: the guard (pid {watching[0]}) takes {other.stem} back; wait for its end")
 
 
 def guard_of(held: Path) -> tuple[int, float] | None:

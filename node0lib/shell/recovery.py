@@ -168,6 +168,8 @@ class Recovery:
         if sealed.poi.status == "applied":
             times = sealed.provenance.started, sealed.provenance.finished
             self.state.record_deployment(row.id, Deployment("succeeded", sealed.provenance.policy_sha256, *times))
+        elif sealed.poi.status == "inconclusive":
+            self.state.forget_deployment(row.id)  # a rollout that was held: noted before its first traffic
 
     def _seal(
         self,

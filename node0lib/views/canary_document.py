@@ -2,7 +2,8 @@
 
 ``document`` is JSON throughout: instants are ISO 8601 in UTC, and what is not known or not finite is null, never 0.
 Ratios are canary to control; a ``high`` of null means that no harm is excluded. At 100% no control is left: ``low`` and
-``high`` are then shares of an absolute limit, ``ratio`` is null.
+``high`` are then shares of an absolute limit, ``ratio`` is null. Where the canary's own share decides a latency
+(``reason`` says so), all three are multiples of the share of slow requests that is allowed, and ``margin`` is 1.
 
 =============== ======================================================================================================
 schema          ``node0-canary-report/1``

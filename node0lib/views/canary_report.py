@@ -37,7 +37,11 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Look", "What came since the look before. Both error rates hold however often it is looked."),
     ("Ratio", "The canary's share of bad requests, divided by the control's. 1 is equal, 2 is twice as many."),
     ("Not excluded", "The ratios that agree with all that was seen. Harm within them may still be there."),
-    ("Margin", "The largest ratio that counts as harmless. Above it is shown: fail. Below it is shown: pass."),
+    (
+        "Margin",
+        "The largest ratio that counts as harmless. Above it is shown: fail. Below it is shown: pass. "
+        "It is 1 where a latency is judged by what is allowed, not by the control: the reason says so.",
+    ),
     ("Inconclusive", "Neither is shown yet. More requests may show it; until then it is not called harmless."),
     ("Went on", "The stage's time was taken twice, and no harm above the class's cap is left, though not all passed."),
     ("Held", "A person was asked. Without an answer in time the traffic goes back to the control."),

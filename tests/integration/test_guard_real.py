@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -27,8 +28,11 @@ from haproxy_stack import (
 )
 
 from node0lib.errors import RefusedError, RunError
+from node0lib.shell.canary_live import Diary, RealTraffic
+from node0lib.shell.clocks import SystemClock
 from node0lib.shell.lease import Lease, alive, guard_of, guarded
 from node0lib.shell.state import State
+from node0lib.shell.targets.haproxy import HaproxySplit
 from node0lib.shell.targets.target_file import HaproxyTarget, read_target
 
 pytestmark = [pytest.mark.real, needs_haproxy]
@@ -36,7 +40,10 @@ CONTROL, CANDIDATE = {"cache_ttl_s": 30}, {"cache_ttl_s": 60}
 ORCHESTRATOR = """
 import sys, time
 from pathlib import Path
+from node0lib.shell.canary_live import Diary, RealTraffic
+from node0lib.shell.clocks import SystemClock
 from node0lib.shell.lease import guarded
+from node0lib.shell.targets.haproxy import HaproxySplit
 from node0lib.shell.targets.target_file import read_target
 folder = Path(sys.argv[1])
 with guarded(read_target(folder / "target.yaml"), {"cache_ttl_s": 30}, "change-1", folder / "run",
@@ -77,7 +84,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         yield Stack(tmp_path, ports, found, read_target(tmp_path / "target.yaml"))
 
 
-def _held(stack: Stack, change: str, **options: timedelta) -> AbstractContextManager[Lease]:
+def _held(stack: Stack, change: str, **options: Any) -> AbstractContextManager[Lease]:
     return guarded(stack.target, CONTROL, change, stack.folder / "run", **options)
 
 
@@ -103,6 +110,47 @@ def test_an_orchestrator_killed_in_mid_canary_is_replaced_by_its_guard(stack: St
     with State(stack.folder / "node0.sqlite") as state:
         (incident,) = state.incidents(killed - timedelta(minutes=1))
     assert (incident.kind, incident.resolved_at) == ("orchestrator_lost", zero)
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_promotion_that_was_not_sealed_is_taken_back(stack: Stack, sealed: bool) -> None:
+    """Who dies after stable took the candidate, but before that is on record, leaves stable with the control."""
+    record = stack.folder / "provenance.json"
+    with pytest.raises(KeyboardInterrupt), _held(stack, "promoted", sealed=record):
+        stack.instances["stable"][0].policy = CANDIDATE
+        if sealed:
+            record.write_text("{}", "utf-8")
+        raise KeyboardInterrupt
+    assert stack.incident("promoted")["problems"] == []
+    assert stack.instances["stable"][0].policy == (CANDIDATE if sealed else CONTROL)
+    assert stack.instances["canary"][0].policy == CONTROL
+
+
+def test_a_promotion_that_fails_leaves_stable_with_the_control(stack: Stack) -> None:
+    """The way back after a promotion was begun brings stable back first, and is not done while stable refuses."""
+    stable = stack.instances["stable"][0]
+    with _held(stack, "unpromoted") as lease, HaproxySplit(stack.target) as split:
+        real = RealTraffic(split, stack.target.stable, Diary(SystemClock()), lease, timedelta(seconds=30))
+        real.prepare(CONTROL, CANDIDATE)
+        real.promote()
+        assert stable.policy == CANDIDATE
+        stable.deaf = True
+        with pytest.raises(RunError, match="stable keeps the candidate"):
+            real.send(0.0)
+        assert real.back is None
+        stable.deaf = False
+        real.send(0.0)
+        assert stable.policy == CONTROL and real.back is not None and stack.ports.weight("canary") == 0
+
+
+def test_a_rollout_waits_for_the_guard_of_the_one_before(stack: Stack) -> None:
+    """A guard that still works would take the next rollout's traffic back as well, so that one is refused."""
+    with (
+        _held(stack, "first"),
+        pytest.raises(RefusedError, match=f"process {os.getpid()} is rolling first out"),
+        _held(stack, "second"),
+    ):
+        raise AssertionError("it was let in")
 
 
 def test_a_released_lease_leaves_no_process_and_no_incident(stack: Stack) -> None:

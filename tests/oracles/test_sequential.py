@@ -1,6 +1,7 @@
 """The canary judge against what it promises: error rates under repeated looks."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -102,29 +103,98 @@ def test_where_nobody_is_slow_the_own_share_decides() -> None:
     """Without a slow request in either arm a canary passes in time, and fails once it surely has too many."""
     assert _slow(0, 0, 1, own_only=True).kind == "pass"
     found = _slow(0, 40, 1, own_only=True)
-    assert found.kind == "fail" and "surely above the 1% allowed" in found.reason
+    assert found.kind == "fail" and "surely above the 1% allowed and above the control's" in found.reason
 
 
 def test_a_control_that_suffers_as_much_blames_nobody() -> None:
     """What is slow in both arms is a swing of the service, not the canary's doing."""
-    assert _slow(40, 40, 20, own_only=True).kind == "inconclusive"
+    found = _slow(40, 40, 20, own_only=True)
+    assert found.kind == "inconclusive" and found.low <= found.margin == 1.0 < found.high
+
+
+def test_a_late_swing_of_the_whole_service_does_not_blame_the_canary() -> None:
+    """Most of a canary's requests come late, most of the control's early: slow ones in the end are not its doing."""
+    evidence = Evidence(20.0, allowed=0.01, own_only=True, stages=3)
+    for stage, (control, canary, slow) in enumerate([(9500, 500, 0.0), (7500, 2500, 0.0), (5000, 5000, 0.03)]):
+        if stage:
+            evidence.begin_stage()
+        for _ in range(10):
+            evidence.add(Tally((control, canary), (round(control * slow), round(canary * slow))))
+            assert not evidence.fails(0.05)
+    assert evidence.judge("latency_p99", alpha=0.05, beta=0.05).kind == "inconclusive"
+
+
+def test_an_own_share_that_gets_bad_in_a_late_stage_is_found() -> None:
+    """Early stages without a slow request do not hide a late one, as they would if only the whole were looked at."""
+    evidence = Evidence(20.0, allowed=0.01, own_only=True, stages=2)
+    evidence.add(Tally((100_000, 100_000), (0, 0)))
+    evidence.begin_stage()
+    evidence.add(Tally((1000, 1000), (0, 40)))
+    found = evidence.judge("latency_p99", alpha=0.05, beta=0.05)
+    assert found.kind == "fail" and found.low >= 1.0 and found.high >= found.low
 
 
 def test_there_are_two_ways_to_pass_a_latency() -> None:
     """A canary whose own share is surely small passes although the ratio is not known to that width."""
     found = _slow(2, 3, 2, own_only=False)
-    assert found.kind == "pass" and "surely under" in found.reason and found.high <= found.margin
+    assert found.kind == "pass" and "surely under" in found.reason
+    assert found.high <= found.margin == 1.0 and found.ratio == pytest.approx(0.3)
 
 
-def test_the_own_share_keeps_its_error_under_repeated_looks() -> None:
-    """At exactly the allowed share, with a control that is never slow, at most alpha of 500 canaries ever fail."""
-    rng = np.random.default_rng(5)
-    failed = 0
-    for _ in range(500):
-        evidence = Evidence(20.0, allowed=0.01, own_only=True)
-        for bad in rng.binomial(200, 0.01, 60):
-            evidence.add(Tally((200, 200), (0, int(bad))))
-            if evidence.fails(0.05):
-                failed += 1
+def _ever(own_only: bool, rates: Callable[[int], tuple[float, float]], says: str, effect: int = 1) -> float:
+    """How many of 100 rollouts of two stages ever get a verdict; ``rates`` of (control, canary) by look of 40."""
+    rng = np.random.default_rng(6)
+    found = 0
+    for _ in range(100):
+        margin = 20.0 if own_only else 2.0
+        evidence = Evidence(margin, allowed=0.01, own_only=own_only, stages=2, design_effect=effect)
+        for look in range(40):
+            if look == 20:
+                evidence.begin_stage()
+            requests = (1800, 200) if look < 20 else (1000, 1000)
+            bursts = [rng.binomial(n // effect, rate) for n, rate in zip(requests, rates(look), strict=True)]
+            evidence.add(Tally(requests, (int(bursts[0]) * effect, int(bursts[1]) * effect)))
+            if (evidence.fails(0.1) and says == "fail") or (
+                says == "pass" and look % 4 == 3 and evidence.judge("p99", alpha=1e-9, beta=0.1).kind == "pass"
+            ):
+                found += 1
                 break
-    assert failed / 500 <= 0.05
+    return found / 100
+
+
+@pytest.mark.parametrize("effect", [1, 4])
+def test_the_own_share_keeps_its_errors_under_repeated_looks(effect: int) -> None:
+    """At exactly the allowed share, whatever the control does, at most alpha ever fail and at most beta ever pass."""
+    assert _ever(True, lambda _: (0.0, 0.01), "fail", effect) <= 0.1
+    assert _ever(True, lambda look: (0.0, 0.0) if look < 30 else (0.05, 0.05), "fail", effect) <= 0.1
+    assert _ever(True, lambda _: (0.0, 0.01), "pass", effect) <= 0.1
+
+
+def test_two_ways_to_pass_keep_one_error() -> None:
+    """A canary at the margin and at the allowed share passes at most beta of the time, though it may try both ways."""
+    assert _ever(False, lambda _: (0.005, 0.01), "pass") <= 0.1
+
+
+def test_there_are_two_ways_to_fail_a_latency() -> None:
+    """Where the margin is too wide for a ratio to be shown above it, a share surely above the allowed one is enough."""
+    evidence = Evidence(12.0, allowed=0.01)
+    evidence.add(Tally((900, 900), (1, 72)))
+    found = evidence.judge("latency_p99", alpha=0.005, beta=0.05)
+    assert found.kind == "fail" and evidence.fails(0.005) and "surely above the 1% allowed" in found.reason
+    assert found.margin == 1.0 and found.ratio == pytest.approx(8.0)
+
+
+def test_two_ways_to_fail_keep_one_error() -> None:
+    """At the margin and at the allowed share at most alpha ever fail, though either way may show it."""
+    assert _ever(False, lambda _: (0.005, 0.01), "fail") <= 0.1
+    assert _ever(False, lambda look: (0.002, 0.002) if look < 30 else (0.05, 0.05), "fail") <= 0.1
+
+
+def test_a_late_failure_of_what_was_better_before_has_no_upper_bound() -> None:
+    """Where one ratio does not fit the whole rollout, the interval is not told inside out."""
+    evidence = Evidence(1.05, stages=2)
+    evidence.add(Tally((50_000, 50_000), (2000, 400)))
+    evidence.begin_stage()
+    evidence.add(Tally((5000, 5000), (50, 200)))
+    found = evidence.judge("error_rate", alpha=0.05, beta=0.05)
+    assert found.kind == "fail" and found.low >= 1.05 and math.isinf(found.high)

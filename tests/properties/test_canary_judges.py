@@ -13,7 +13,7 @@ from node0lib.canary.kayenta import classify, mean_inequality
 from node0lib.canary.kayenta_config import Analysis
 from node0lib.canary.mannwhitney import cles, statistic
 from node0lib.canary.plan import Asked, fixed, to_pass
-from node0lib.canary.sequential import Tally, judge
+from node0lib.canary.sequential import Evidence, Tally, judge
 from node0lib.canary.threshold import compare
 from node0lib.canary.verdict import JUDGES, Comparison, Ihsan, JudgeName, Ordered, judged
 
@@ -79,6 +79,25 @@ def test_a_design_effect_only_takes_verdicts_back(looks: tuple[Tally, ...], effe
     """With a larger design effect a verdict stays or becomes inconclusive, and is never another one."""
     kinds = [judge("e", looks, margin=1.05, alpha=0.05, beta=0.05, design_effect=d).kind for d in (1.0, effect)]
     assert kinds[1] in (kinds[0], "inconclusive")
+
+
+@given(LOOKS, st.sampled_from([None, 0.01, 0.3]), st.booleans(), st.sampled_from([0.5, 0.05, 0.004]))
+@settings(max_examples=80, deadline=None)
+def test_an_interval_never_contradicts_its_verdict(
+    looks: tuple[Tally, ...], allowed: float | None, own_only: bool, error: float
+) -> None:
+    """Fail is above the margin, pass under it, anything else on both sides; and it is never inside out."""
+    evidence = Evidence(20.0 if own_only else 1.05, allowed=allowed, own_only=own_only, stages=2)
+    for look in looks[:-1]:
+        evidence.add(look)
+    evidence.begin_stage()
+    evidence.add(looks[-1])
+    found = evidence.judge("m", alpha=error, beta=error)
+    assert found.low <= found.high and (found.kind == "fail") == evidence.fails(error)
+    assert (found.low >= found.margin - 1e-9) or found.kind != "fail"
+    assert (found.high <= found.margin + 1e-9) or found.kind != "pass"
+    assert found.kind != "inconclusive" or found.low <= found.margin <= found.high
+    assert (found.need is None) or (found.kind == "inconclusive" and found.need > 0)
 
 
 @given(LOOKS)

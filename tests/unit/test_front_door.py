@@ -56,9 +56,10 @@ def test_the_front_door_is_light() -> None:
 
 
 def test_the_command_line_starts_light() -> None:
-    """Asking for help does not wait for plotting, notebooks or the search."""
+    """Asking for help does not wait for plotting, notebooks, statistics, compiled judges or servers."""
     loaded = _loaded("import node0lib.shell.cli")
-    assert "click" in loaded and not loaded & {"matplotlib", "papermill", "nbconvert", "IPython", "pandas"}
+    heavy = {"matplotlib", "papermill", "nbconvert", "IPython", "pandas", "scipy.stats", "numba", "tornado.web"}
+    assert "click" in loaded and not loaded & heavy
 
 
 def test_the_names_of_the_first_interface_load_what_they_need() -> None:

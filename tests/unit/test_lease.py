@@ -22,8 +22,8 @@ HEAVY = {"pandas", "scipy", "matplotlib", "pyarrow", "numba", "pydantic"}
 
 def _duty(folder: Path, time_to_live_s: float = 10.0) -> Duty:
     me = psutil.Process()
-    canary = Instance("canary", folder / "canary.json", "http://h/r", "http://h/p")
-    where = str(folder), None, "h:1", "app", "stable", canary
+    stable, canary = (Instance(arm, folder / f"{arm}.json", "http://h/r", "http://h/p") for arm in ("stable", "canary"))
+    where = str(folder), None, "h:1", "app", stable, canary
     return Duty("c", me.pid, me.create_time(), time_to_live_s, *where, {"cache_ttl_s": 30, "mode": "lru"})
 
 

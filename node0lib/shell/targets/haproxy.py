@@ -6,6 +6,7 @@ Rules
   while there is no new scrape of both, and after a ``send`` it begins at the first scrape after the confirmation: what
   was counted before belongs to another share.
 - Lost telemetry is a DataError, never a figure, and never hinders a command: taking traffic back needs only HAProxy.
+- ``permit`` (a lease, say) is asked before the canary's traffic rises, and while counts are waited for.
 - ``withdraw`` measures itself: from the instant of the decision to the first read-back of zero, and then it watches
   whether the canary still counts requests.
 
@@ -217,6 +218,7 @@ class HaproxySplit:
         tick = self._target.tick.total_seconds()
         seen: list[Snapshot] = []
         for _ in range(2 * _PATIENCE):
+            self._permit()  # a lease is renewed by being asked for: nothing here may look like a holder that died
             found = self._telemetry.read()
             last = seen[-1].scraped["canary"] if seen else 0.0
             if found.scraped_after("canary", zero.confirmed_at) and found.scraped["canary"] > last:
