@@ -11,7 +11,8 @@ Two answers to "how many requests":
 
 A latency margin is read as the judge reads it: of requests slower than T, the control's quantile x the margin, the
 canary may have as many as make T its quantile. How many the control has is a matter of the latencies' shape: lognormal
-with ``sigma`` (the standard deviation of the log; 0.5 is ordinary, 1 is wild).
+with ``sigma`` (the standard deviation of the log; 0.5 is ordinary, 1 is wild). It also passes by its own share of slow
+requests, which needs no control and is often quicker.
 
 Promotion asks for all metrics, so the power is divided over them: each has 1 - (1 - power) / metrics. Alpha is divided
 as the rollout divides it. Evidence accumulates over the stages, as it does in a rollout.
@@ -36,7 +37,8 @@ from typing import Literal
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from node0lib.canary.arms import WIDEST
+from node0lib.canary.analysis import ALLOWED, ALPHA_SHARES, WIDEST
+from node0lib.canary.own_share import OwnShare
 from node0lib.canary.sequential import log_e
 from node0lib.errors import ConfigError
 from node0lib.slo.catalogue import CanaryRules, ChangeRule
@@ -51,11 +53,19 @@ ALPHA, POWER = 0.05, 0.80
 
 @dataclass(frozen=True)
 class Asked:
-    """A metric's question: the share of bad ones at the control, and the largest harmless ratio to it (> 1)."""
+    """A metric's question: the share of bad ones at the control, and the largest harmless ratio to it (> 1).
+
+    ``allowed`` is what a quantile allows in any case; None for errors.
+    """
 
     metric: str
     rate: float
     ratio: float
+    allowed: float | None = None
+
+    def each(self, error: float) -> float:
+        """Return the part of an error that each way to a verdict has: with two of them, half."""
+        return error if self.allowed is None else error / 2
 
 
 @dataclass(frozen=True)
@@ -146,10 +156,10 @@ def question(metric: str, margin: float, traffic: Traffic) -> Asked:
     """Return a metric's question; ``margin`` 0.05 is +5% of the error rate or of the quantile."""
     if metric == "error_rate":
         return Asked(metric, traffic.error_rate, 1 + margin)
-    allowed = {"latency_p95": 0.05, "latency_p99": 0.01}[metric]
+    allowed = ALLOWED[metric]
     slow = float(ndtr(-(-float(ndtri(allowed)) + math.log1p(margin) / traffic.sigma)))
     slow = max(slow, allowed / WIDEST)
-    return Asked(metric, slow, allowed / slow)
+    return Asked(metric, slow, allowed / slow, allowed)
 
 
 def fixed(ask: Asked, *, share: float, alpha: float, power: float) -> float:
@@ -170,14 +180,14 @@ def fixed(ask: Asked, *, share: float, alpha: float, power: float) -> float:
 
 def to_pass(ask: Asked, *, share: float, beta: float, power: float) -> float:
     """Return the canary requests by which the sequential judge passes an equal canary, with that power."""
-    return _least(lambda n: _log_e([(n, share)], ask, true=1.0, power=power, above=False) >= -math.log(beta))
+    return _least(lambda n: _passed(ask, [(n, share)], beta, power))
 
 
 def to_catch(ask: Asked, true: float, *, share: float, alpha: float, power: float) -> float:
     """Return the canary requests by which the sequential judge fails a canary ``true`` times as bad as the control."""
     if true <= ask.ratio or ask.rate * true >= 1:
         return math.inf
-    return _least(lambda n: _log_e([(n, share)], ask, true=true, power=power, above=True) >= -math.log(alpha))
+    return _least(lambda n: _found(ask, [(n, share)], true, alpha, power))
 
 
 def _least(enough: Callable[[float], bool]) -> float:
@@ -253,7 +263,7 @@ def _need(
     power: float,
 ) -> Need:
     ask, share = question(metric, margin, traffic), seen[-1][1]
-    alpha = rules.alpha / len(_margins(rules))
+    alpha = rules.alpha * ALPHA_SHARES[metric]
     passes = (m for m in _MARGINS if _passed(question(metric, m, traffic), seen, rules.beta, power))
     return Need(
         metric,
@@ -266,7 +276,20 @@ def _need(
 
 
 def _passed(ask: Asked, seen: Sequence[tuple[float, float]], beta: float, power: float) -> bool:
-    return _log_e(seen, ask, true=1.0, power=power, above=False) >= -math.log(beta)
+    """Whether an equal canary passes, by its ratio to the control or by its own share of slow requests."""
+    enough = -math.log(ask.each(beta))
+    if _log_e(seen, ask, true=1.0, power=power, above=False) >= enough:
+        return True
+    if ask.allowed is None:
+        return False
+    requests = sum(n for n, _ in seen)
+    slow = requests * ask.rate + math.sqrt(requests * ask.rate * (1 - ask.rate)) * float(ndtri(power))
+    return OwnShare(ask.allowed).log_e_under(requests, min(slow, requests)) >= enough
+
+
+def _found(ask: Asked, seen: Sequence[tuple[float, float]], true: float, alpha: float, power: float) -> bool:
+    """Whether a canary that is ``true`` times as bad fails, by its ratio: the own share can only help."""
+    return _log_e(seen, ask, true=true, power=power, above=True) >= -math.log(ask.each(alpha))
 
 
 def _caught(ask: Asked, seen: Sequence[tuple[float, float]], alpha: float, power: float) -> float | None:
@@ -274,7 +297,7 @@ def _caught(ask: Asked, seen: Sequence[tuple[float, float]], alpha: float, power
     low, high = math.log(ask.ratio), math.log(min(1 / ask.rate, 1000.0)) - 1e-9
 
     def found(true: float) -> bool:
-        return _log_e(seen, ask, true=math.exp(true), power=power, above=True) >= -math.log(alpha)
+        return _found(ask, seen, math.exp(true), alpha, power)
 
     if high <= low or not found(high):
         return None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from node0lib.canary.plan import Asked, Traffic, fixed, plan, question, to_catch, to_pass
-from node0lib.canary.sequential import Tally, fails, judge
+from node0lib.canary.sequential import Evidence, Tally, fails, judge
 from node0lib.slo.catalogue import CanaryRules, Catalogue, ChangeClass
 
 ORDINARY = Traffic(100.0, 0.01, 0.5)
@@ -49,6 +49,21 @@ def test_the_plan_and_the_judge_agree() -> None:
     looks = [[_ideal(n, ask, 1.0)] for n in (requests, 0.97 * requests)]
     found = [judge("e", one, margin=1.25, alpha=0.05, beta=0.05).kind for one in looks]
     assert found == ["pass", "inconclusive"]
+
+
+@pytest.mark.parametrize("metric", ["latency_p95", "latency_p99"])
+def test_the_plan_and_the_judge_agree_on_latencies(metric: str) -> None:
+    """At power 50% an ideal canary passes a latency at the planned requests, by the quicker way, and not before."""
+    ask = question(metric, 0.10, ORDINARY)
+    requests = to_pass(ask, share=0.25, beta=0.05, power=0.5)
+
+    def found(canary: float) -> str:
+        evidence = Evidence(ask.ratio, allowed=ask.allowed)
+        sizes = round(3 * canary), round(canary)
+        evidence.add(Tally(sizes, (round(sizes[0] * ask.rate), round(sizes[1] * ask.rate))))
+        return evidence.judge(metric, alpha=0.005, beta=0.05).kind
+
+    assert [found(requests * 1.1), found(requests * 0.85)] == ["pass", "inconclusive"]  # counts are whole
 
 
 def test_the_planned_detection_and_the_judge_agree() -> None:
