@@ -204,8 +204,10 @@ def check_service(event: Event, declared: Collection[str] | None) -> None:
     """Raise DataError if there are declared services and the event's is none of them; the nearest one is named."""
     if declared is None or event.service in declared:
         return
-    near = difflib.get_close_matches(event.service, declared, n=1)
+    near, last = difflib.get_close_matches(event.service, declared, n=1), event.service.rpartition("/")[2]
     hint = f"did you mean {near[0]}?" if near else f"declared are {', '.join(sorted(declared)) or 'none'}"
+    if last in declared:  # a forge names its projects with their owner
+        hint = f"ingest with --service {last}, or declare it with --services {event.service}"
     who = f"{event_type(event)} {event.id!r}"
     raise DataError(f"{who} is of the service {event.service!r}, which is not declared; {hint}")
 

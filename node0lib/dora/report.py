@@ -10,7 +10,9 @@ of one environment changes nothing in another: incidents belong to ``production`
 >>> history = History.of([Deployment(f"d{day.day}", "shop", "production", day, day) for day in days])
 >>> found = report(history, datetime(2026, 1, 8, tzinfo=UTC))
 >>> [metric.verdict for metric in found.groups[0].windows["7d"]]
-['missed', 'not shown by the data', 'not shown by the data', 'not shown by the data', None]
+['missed', 'not shown by the data', 'not shown by the data', 'not shown by the data', 'not shown by the data']
+>>> found.groups[0].windows["7d"][2].reason.split(":")[0]
+'there is no incident and no failed deployment among the events'
 """
 
 from __future__ import annotations
@@ -28,10 +30,11 @@ from node0lib.dora.bands import Target, bands, target_verdict
 from node0lib.dora.bounds import Floats, wilson_bounds
 from node0lib.dora.forecast import Forecast, Scale, forecast
 from node0lib.dora.history import History, instant, micros
-from node0lib.dora.linking import Judged, judge
+from node0lib.dora.linking import judge
 from node0lib.dora.metrics import Group, Series, Windows
 from node0lib.dora.profiles import METRICS, NODE0, Profile
 from node0lib.dora.quick_check import BENCHMARKS_2025, answers, score
+from node0lib.dora.remarks import ON_FAILURES, UNHEARD, remarks, unheard
 from node0lib.dora.trends import Trend
 from node0lib.errors import ConfigError
 from node0lib.slo.catalogue import DoraTargets
@@ -55,7 +58,8 @@ SCALES: Mapping[str, Scale] = dict(zip(METRICS, ("count", "duration", "share", "
 class Metric:
     """One number of one window: None where there are no data, or not enough of them for an end of the interval.
 
-    ``detail`` holds what else belongs to it: counts apart, the 0.9 quantile, Wilson's interval.
+    ``detail`` holds what else belongs to it: counts apart, the 0.9 quantile, Wilson's interval. ``reason`` is why
+    nothing is shown where no event could have told a failure; the verdict then is the same with and without a target.
     """
 
     name: str
@@ -68,11 +72,12 @@ class Metric:
     verdict: Target | None
     bands: Mapping[str, Mapping[str, str | None]]
     detail: Mapping[str, Any] = field(default_factory=dict)
+    reason: str | None = None
 
     def document(self, definition: str) -> dict[str, Any]:
         """Return the metric as JSON values."""
-        asked = {"target": self.target, "verdict": self.verdict, "shown_at": CONFIDENCE}
-        target = None if self.target is None else asked
+        asked = {"target": self.target, "verdict": self.verdict, "shown_at": CONFIDENCE, "reason": self.reason}
+        target = None if self.verdict is None else asked
         numbers = {"value": self.value, "low": self.low, "high": self.high, "n": self.n, "unit": UNITS[self.name]}
         words = {"definition": definition, "interval": METHODS[self.name]}
         return {**numbers, **words, "immature": self.immature, "target": target, "bands": self.bands, **self.detail}
@@ -154,6 +159,7 @@ class _Asked:
     weeks: int
     season: int
     ahead: int
+    unheard: bool
 
 
 def report(
@@ -177,7 +183,7 @@ def report(
     counts nowhere. Trends compare weeks of one ``season``, forecasts look so many weeks ``ahead``.
     Raises ConfigError if no deployment was ever made to one of them while there are deployments elsewhere.
     """
-    asked = _Asked(ensure_utc(at), targets or DoraTargets(), windows, weeks, season, ahead)
+    asked = _Asked(ensure_utc(at), targets or DoraTargets(), windows, weeks, season, ahead, unheard(history, at))
     profile = profile if maturity is None else replace(profile, maturity=maturity)
     live = tuple(production or (PRODUCTION if set(PRODUCTION) & set(environments) else environments))
     judged = judge(history, profile, frozenset(live), maturity)
@@ -194,12 +200,12 @@ def report(
             group = Group(history, judged, profile, service, place)
             label = None if service is None else history.services[service]
             groups.append(_group(group, label, name, asked))
-    return Report(asked.at, profile, live, tuple(groups), _notes(history, judged, asked.at))
+    return Report(asked.at, profile, live, tuple(groups), remarks(history, judged, asked.at))
 
 
 def _group(group: Group, service: str | None, environment: str, asked: _Asked) -> GroupReport:
     found = {format_duration(length): group.windows([micros(asked.at)], length) for length in asked.windows}
-    metrics = {length: _metrics(one, asked.targets) for length, one in found.items()}
+    metrics = {length: _metrics(one, asked) for length, one in found.items()}
     past, slopes, coming = _weekly(group, asked)
     return GroupReport(
         service,
@@ -218,7 +224,8 @@ def _series(found: Windows) -> tuple[Series, ...]:
     return found.frequency, found.lead, found.fails, found.recovery, found.rework
 
 
-def _metrics(found: Windows, targets: DoraTargets) -> tuple[Metric, ...]:
+def _metrics(found: Windows, asked: _Asked) -> tuple[Metric, ...]:
+    targets = asked.targets
     wanted = (
         targets.deployments_per_day,
         targets.lead_time.total_seconds(),
@@ -227,10 +234,16 @@ def _metrics(found: Windows, targets: DoraTargets) -> tuple[Metric, ...]:
         None,
     )
     details = _details(found)
-    return tuple(
+    made = (
         _metric(name, series, target, _number(found.immature[0]), details[name])
         for name, series, target in zip(METRICS, _series(found), wanted, strict=True)
     )
+    return tuple(_silenced(one) if asked.unheard and one.name in ON_FAILURES else one for one in made)
+
+
+def _silenced(metric: Metric) -> Metric:
+    """The same numbers, which show nothing: none of the events could have told a failure."""
+    return replace(metric, verdict="not shown by the data", reason=UNHEARD)
 
 
 def _metric(
@@ -304,27 +317,6 @@ def _foretold(name: str, values: Sequence[float | None], sizes: Sequence[int] | 
         replace(one, value=one.value / days, low=one.low / days, high=one.high / days) for one in found.ahead
     )
     return replace(found, ahead=ahead)
-
-
-def _notes(history: History, judged: Judged, at: datetime) -> tuple[str, ...]:
-    strangers = sorted({history.services[code] for code in history.incident_service} - _deployed(history))
-    later = int(np.count_nonzero(history.finished > micros(at)) + np.count_nonzero(history.opened > micros(at)))
-    told = (
-        (judged.timed, "incident(s) name no deployment and were linked by the time rule"),
-        (judged.unlinked, "incident(s) name no deployment and follow none closely enough: they count nowhere"),
-        (judged.unknown, "incident(s) name a deployment that is not among the events: they count nowhere"),
-        (judged.late, "incident(s) or rollback(s) came later than the declared maturity: they changed nothing"),
-        (later, "event(s) lie after the instant of the report and were not looked at"),
-    )
-    notes = [f"{count} {text}" for count, text in told if count]
-    if not len(history.opened) and len(history.finished):
-        notes.append("there is no incident among the events: a fail rate without them only knows of rollbacks")
-    notes += [f"incidents name the service {name!r}, which was never deployed" for name in strangers]
-    return tuple(notes)
-
-
-def _deployed(history: History) -> set[str]:
-    return {history.services[code] for code in np.unique(history.service)}
 
 
 def _number(value: float) -> float | None:

@@ -1,7 +1,8 @@
 """Events of delivery in files: JSON lines, CSV and Parquet come in, one at a time; JSON lines go out.
 
-- A line of JSON is one event as ``event_row`` writes it. CSV and Parquet have its keys as columns, an event a row, with
-  ``changes`` as a JSON list (CSV) or a list of structs (Parquet); a time must carry its zone there too.
+- A line of JSON is one event as ``event_row`` writes it; ``dora.schema`` tells its fields. CSV and Parquet have them as
+  columns, an event a row, with ``changes`` as a JSON list (CSV) or a list of structs (Parquet); a time must carry its
+  zone there too. A header without a column that every event needs is refused with all that there may be.
 - Files are streamed: memory grows with the number of events by their names and digests, not with their size.
 - What is wrong is told with file and line. A file that ends in the middle of a line is one clear error, whatever the
   line holds, and nothing of it is taken.
@@ -19,13 +20,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import hashlib
 import json
 import os
-import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -33,39 +31,18 @@ from typing import IO, Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from node0lib.dora.events import (
-    Event,
-    Key,
-    check_circles,
-    check_service,
-    differing,
-    event_line,
-    event_type,
-    goes_on,
-    not_after,
-    parse_event,
-)
+from node0lib.dora.events import Event, Key, not_after, parse_event
+from node0lib.dora.schema import lacking
 from node0lib.errors import ConfigError, DataError, RunError
+from node0lib.shell.dora_ledger import Appended, Ledger
 from node0lib.shell.files import sync_folder
 
+__all__ = ["Appended", "Format", "append_events", "read_events"]
 Format = Literal["jsonl", "csv", "parquet"]
 _SUFFIXES: Mapping[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 _LONGEST = 64 * 2**20
 """Characters: a longer line is no line of events, and reading on would fill the memory."""
 _BATCH = 10_000
-
-
-@dataclass(frozen=True)
-class Appended:
-    """How many events were new, how many were there already, and how many open incidents were resolved.
-
-    ``replaced`` are the names of the events that gave way to others.
-    """
-
-    new: int
-    known: int
-    resolved: int = 0
-    replaced: tuple[str, ...] = ()
 
 
 def read_events(path: Path, kind: Format | None = None, now: datetime | None = None) -> Iterator[Event]:
@@ -136,6 +113,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     with _opened(path, newline="") as file:
         reader = csv.DictReader(_lines(path, file), strict=True)
         try:
+            _columned(path, reader.fieldnames)
             for row in reader:
                 if None in row or None in row.values():
                     wide = "more" if None in row else "fewer"
@@ -146,6 +124,11 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             raise DataError(f"{path}:{reader.line_num + 1}: is not CSV ({error})") from error
 
 
+def _columned(path: Path, header: Sequence[str] | None) -> None:
+    if header is not None and (wrong := lacking(header)):
+        raise DataError(f"{path}:1: the header {wrong}")
+
+
 def _with_changes(path: Path, number: int, row: Mapping[str, str]) -> Mapping[str, Any]:
     changes = row.get("changes")
     return {**row, "changes": _object(path, number, changes + "\n")} if changes else row
@@ -154,6 +137,8 @@ def _with_changes(path: Path, number: int, row: Mapping[str, str]) -> Mapping[st
 def _parquet_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         with pq.ParquetFile(path) as file:
+            if wrong := lacking(file.schema_arrow.names):
+                raise DataError(f"{path}: the table {wrong}")
             number = 0
             for batch in file.iter_batches(batch_size=_BATCH):
                 for row in batch.to_pylist():
@@ -193,7 +178,7 @@ def append_events(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _replacing(path) as file:
-            ledger = _Ledger(file, declared, replace=replace)
+            ledger = Ledger(file, declared, replace=replace)
             for event in read_events(path, "jsonl") if path.exists() else ():
                 ledger.keep(event, gone)
             for event in events:
@@ -222,115 +207,3 @@ def _replacing(path: Path) -> Iterator[IO[str]]:
         with contextlib.suppress(FileNotFoundError):
             Path(name).unlink()
         raise
-
-
-class _Ledger:
-    """Writes events to a file, each name once: of what was written it keeps digests, and only what was linked."""
-
-    def __init__(self, file: IO[str], declared: frozenset[str] | None, *, replace: bool) -> None:
-        self._file, self._declared, self._replace = file, declared, replace
-        self._seen: dict[bytes, bytes] = {}
-        self._given: set[bytes] = set()
-        self._links: dict[Key, str] = {}
-        self._instead: dict[Key, Event] = {}
-        self._replaced: list[Key] = []
-        self._new = self._known = self._resolved = 0
-
-    def keep(self, event: Event, gone: frozenset[Key]) -> None:
-        """Take over an event of the file that was there, or leave it out."""
-        key = (event_type(event), event.id)
-        if key in gone:
-            self._replaced.append(key)
-            return
-        name = _digest("\0".join(key))
-        known = self._seen.get(name)
-        if known is None:
-            self._write(key, name, event)
-        elif known != _digest(event_line(event)):
-            raise differing(self._found(key), event)
-
-    def add(self, event: Event) -> None:
-        """Take an event that is given now."""
-        key = (event_type(event), event.id)
-        name = _digest("\0".join(key))
-        known = self._seen.get(name)
-        if known is None:
-            self._new += 1
-            self._given.add(name)
-            self._write(key, name, event)
-        elif known == _digest(event_line(event)):
-            self._known += 1
-        else:
-            self._change(key, name, event)
-
-    def _write(self, key: Key, name: bytes, event: Event) -> None:
-        check_service(event, self._declared)
-        line = event_line(event)
-        self._seen[name] = _digest(line)
-        self._link(key, event)
-        self._file.write(line + "\n")
-
-    def _link(self, key: Key, event: Event) -> None:
-        self._links.pop(key, None)
-        if event.caused_by is not None:
-            self._links[key] = event.caused_by
-
-    def _change(self, key: Key, name: bytes, event: Event) -> None:
-        """An event that differs from what was written under its name: it has gone on, gives way, or is refused."""
-        known, given = self._found(key), name in self._given
-        if not given and goes_on(event, known):  # an older export, from when it was open
-            self._known += 1
-            return
-        if given or not (self._replace or goes_on(known, event)):
-            raise differing(known, event)
-        check_service(event, self._declared)
-        if goes_on(known, event):
-            self._resolved += 1
-        else:
-            self._replaced.append(key)
-        self._seen[name] = _digest(event_line(event))
-        self._given.add(name)
-        self._instead[key] = event
-        self._link(key, event)
-
-    def _found(self, key: Key) -> Event:
-        """The event of that name among those written: looked for only when there is something to complain about."""
-        if key in self._instead:
-            return self._instead[key]
-        self._file.seek(0)
-        written = (parse_event(json.loads(line)) for line in iter(self._file.readline, ""))
-        found = next(event for event in written if (event_type(event), event.id) == key)
-        self._file.seek(0, os.SEEK_END)
-        return found
-
-    def closed(self) -> Appended:
-        """Check the causes, put what has changed into its place, and return the account."""
-        check_circles({**dict.fromkeys(self._targets()), **self._links})
-        if self._instead:
-            self._rewrite()
-        return Appended(self._new, self._known, self._resolved, tuple(" ".join(key) for key in self._replaced))
-
-    def _targets(self) -> Iterator[Key]:
-        """What the links lead to, as far as it is here."""
-        for target in self._links.values():
-            yield from (key for kind in _KINDS if _digest("\0".join(key := (kind, target))) in self._seen)
-
-    def _rewrite(self) -> None:
-        """The same events in the same order, with those that have changed; through a file, not through the memory."""
-        with tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n") as copy:
-            self._file.seek(0)
-            shutil.copyfileobj(self._file, copy)
-            copy.seek(0)
-            self._file.seek(0)
-            self._file.truncate()
-            for line in copy:
-                event = parse_event(json.loads(line))
-                event = self._instead.get((event_type(event), event.id), event)
-                self._file.write(event_line(event) + "\n")
-
-
-_KINDS = ("deployment", "incident")
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()

@@ -4,7 +4,8 @@
   has none and takes its commit's (committer) date. Which were which is told, and ``when`` can insist on either.
 - The changes of a deployment are the commits that it contains and no earlier one did, merges too, as in
   ``git log TAG --not EARLIER...``. With a release branch that is each commit at the first tag that has it.
-- On a branch every step of its first-parent line is a deployment: a merge, a squash or a plain commit.
+- On a branch every step of its first-parent line is a deployment: a merge, a squash or a plain commit. It is dated by
+  that commit, so that a lead time begins at 0 by construction; this is told.
 - The commits' committer and author times are both kept; which one counts is the report's question.
 - Told, since they change the numbers: a shallow clone (refused unless allowed: what was cut off would be laid at the
   first tag's door), what the first tag brings, tags that name no commit, dates in the future of their commits, squash
@@ -108,6 +109,7 @@ def from_branch(
     landed = [commits[sha] for sha in line]
     merges = sum(len(one.parents) > 1 for one in landed)
     notes.append(f"{len(line)} commit(s) landed on {branch}, {merges} of them merge(s)")
+    notes.append("each is deployed at its own commit's time: lead time has a minimum of 0 by construction")
     notes += _squashes(dict(zip(line, landed, strict=True)))
     made = [(f"commit:{sha[:_SHORT]}", commits[sha].committed, sha) for sha in reversed(line)]
     return _delivered(made, commits, service, environment, notes)

@@ -109,6 +109,7 @@ def test_merges_and_squashes_on_a_branch(repository: Path) -> None:
     found = from_branch(repository, branch="main", service="shop")
     assert [len(one.changes) for one in found.deployments] == [1, 1, 1, 2, 1]
     assert any("5 commit(s) landed on main, 1 of them merge(s)" in note for note in found.notes)
+    assert any("a minimum of 0 by construction" in note for note in found.notes)
     git(repository, "tag", "v4")
     for one in (found, from_tags(repository, service="shop")):
         assert any(note.startswith("1 commit(s) look like squash merges") for note in one.notes)

@@ -75,7 +75,7 @@ def test_ingesting_twice_changes_nothing(events: Path, tmp_path: Path) -> None:
     assert document("ingest", "jsonl", events, "--out", out)["new"] == 11
     assert document("ingest", "jsonl", events, events, "--out", out) == {
         **{"file": str(out), "new": 0},
-        **{"known": 22, "resolved": 0, "replaced": [], "notes": []},
+        **{"known": 22, "resolved": 0, "replaced": [], "unlinked": [], "notes": []},
     }
 
 

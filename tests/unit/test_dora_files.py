@@ -92,10 +92,11 @@ WRONG = [
     ("nan.jsonl", '{"type": NaN}\n', "NaN is no JSON"),
     ("deep.jsonl", "[" * 100_000 + "\n", "deep.jsonl:1: is not JSON"),
     ("naive.jsonl", LINE.replace("Z", "") + "\n", "naive.jsonl:1: .*no time zone"),
-    ("wide.csv", "type,id\nincident,i,more\n", "wide.csv:2: the row has more cells"),
+    ("wide.csv", "type,id,service\nincident,i,shop,more\n", "wide.csv:2: the row has more cells"),
     ("short.csv", "type,id,service\nincident,i\n", "short.csv:2: the row has fewer cells"),
-    ("quote.csv", 'type,id\nincident,"i"x\n', "quote.csv:2: is not CSV"),
-    ("changes.csv", "type,changes\ndeployment,[{\n", "changes.csv:2: is not JSON"),
+    ("quote.csv", 'type,id,service\nincident,"i"x\n', "quote.csv:2: is not CSV"),
+    ("changes.csv", "type,id,service,changes\ndeployment,d,shop,[{\n", "changes.csv:2: is not JSON"),
+    ("foo.csv", "foo,bar\n1,2\n", r"foo.csv:1: the header lacks .* type, id, service, .*foo, bar.*required.*opened_at"),
     ("bad.parquet", "PAR1", "bad.parquet: cannot be read as Parquet"),
 ]
 

@@ -121,7 +121,24 @@ def test_what_makes_no_sense_is_refused(row: Mapping[str, Any], told: str) -> No
 def test_a_record_without_a_project_needs_a_service(row: Mapping[str, Any]) -> None:
     """A list of an old GitLab does not say which project it is of: somebody must."""
     with pytest.raises(DataError, match="--service"):
-        GitLab(Wanted()).take(row)
+        source = GitLab(Wanted())
+        source.take(row)
+        source.taken()
     source = GitLab(Wanted("shop"))
     source.take(row)
     assert [event.service for event in source.taken().events] == ["shop"]
+
+
+CAUSED = {**ISSUE, "description": "caused by deployment 1", "web_url": "https://gitlab.example.com/acme/shop/-/issues/1"}
+
+
+@pytest.mark.parametrize("service", ["shop", None], ids=["named", "known by the issue"])
+@pytest.mark.parametrize("rows", [(DEPLOYMENT, CAUSED), (CAUSED, DEPLOYMENT)], ids=["first", "last"])
+def test_a_link_survives_a_deployment_without_a_project(rows: list[Mapping[str, Any]], service: str | None) -> None:
+    """An issue's "caused by deployment 1" has the name that the deployment has, though only the issue tells a path."""
+    source = GitLab(Wanted(service))
+    for row in rows:
+        source.take(row)
+    deployment, incident = source.taken().events
+    assert isinstance(incident, Incident) and incident.caused_by == deployment.id
+    assert deployment.id == f"gitlab:{service or 'acme/shop'}:deployment:1"

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from node0lib.dora.events import Deployment, Event, Incident, event_line
+from node0lib.dora.events import KINDS, OUTCOMES, Deployment, Event, Incident, event_line
 from node0lib.dora.history import History
 from node0lib.dora.report import Metric
 from node0lib.dora.report import report as reported
+from node0lib.dora.schema import columns
 from node0lib.dora.sources.counters import Naming, Series, bucketed, deployments, spread
 from node0lib.dora.sources.github import GitHub
 from node0lib.dora.sources.payload import Wanted
@@ -161,7 +162,33 @@ def test_a_file_that_contradicts_itself_is_not_added_to(tmp_path: Path) -> None:
         append_events(out, [OPEN])
 
 
+def test_a_link_to_nothing_is_told_at_once(tmp_path: Path) -> None:
+    """An incident whose cause is not in the file is named at ingestion, until the cause is there."""
+    out, late = tmp_path / "out.jsonl", written(tmp_path / "late.jsonl", [D1])
+    events = written(tmp_path / "in.jsonl", [OPEN])
+    ran = run("ingest", "jsonl", events, "--out", out)
+    assert "warning: incident i1 names the cause d1, which is not in" in ran.stderr
+    ran = run("ingest", "jsonl", events, "--out", out, "-o", "json")
+    assert json.loads(ran.stdout)["unlinked"] == [{"event": "incident i1", "caused_by": "d1"}]
+    assert "warning" not in run("ingest", "jsonl", late, "--out", out).stderr
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_the_help_tells_the_schema(kind: str) -> None:
+    """Every field of an event is in the help, within 80 columns, with what outcomes and kinds there are."""
+    text = run("ingest", kind, "--help").stdout
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(name in text for name in (*columns(), *OUTCOMES, *KINDS))
+
+
 # Services
+
+
+def test_a_project_of_a_forge_is_told_how_to_declare_it(tmp_path: Path) -> None:
+    """acme/shop where shop is declared: the error names both ways out."""
+    events = written(tmp_path / "in.jsonl", [Deployment("d1", "acme/shop", "production", NOON, NOON)])
+    ran = run("report", "--events", events, "--services", "shop,cart")
+    assert ran.exit_code == 1 and "--service shop, or declare it with --services acme/shop" in ran.stderr
 
 
 def test_services_may_be_declared(tmp_path: Path) -> None:

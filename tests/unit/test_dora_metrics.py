@@ -261,7 +261,20 @@ def test_bands_stand_at_both_ends() -> None:
 def test_59_deployments_show_five_percent(n: int, verdict: str) -> None:
     """59 deployments without a failure show "at most 5%" at 95%; 58 do not."""
     events: list[Event] = [deployed(f"d{k}", ago(hours=2 * k + 1)) for k in range(n)]
+    events.append(Incident("old", "shop", ago(days=300)))  # somebody writes failures down
     assert found(events)[FAILS].verdict == verdict
+
+
+def test_what_nobody_could_have_told_is_not_shown() -> None:
+    """Without an incident, a rollback or a failed outcome no verdict is given on failures; the interval stays."""
+    events: list[Event] = [deployed(f"d{k}", ago(hours=2 * k + 1)) for k in range(59)]
+    silent = found(events)
+    for name in (FAILS, RECOVERY, REWORK):
+        assert silent[name].verdict == "not shown by the data"
+        assert (silent[name].reason or "").startswith("there is no incident and no failed deployment")
+    assert silent[FAILS].value == 0.0 and silent[FAILS].high is not None and silent[LEAD].reason is None
+    told = found([*events, deployed("stopped", ago(days=300), outcome="failed")])
+    assert (told[FAILS].verdict, told[FAILS].reason) == ("met", None)
 
 
 def test_targets_have_three_answers() -> None:

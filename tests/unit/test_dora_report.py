@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from node0lib.dora.events import Deployment, Event, Incident, event_line
+from node0lib.dora.events import Change, Deployment, Event, Incident, event_line
 from node0lib.dora.profiles import METRICS
 from node0lib.shell.cli.dora import dora
 from node0lib.simulate.delivery import KINDS, end, events
@@ -88,3 +88,20 @@ def test_names_are_no_markup(tmp_path: Path) -> None:
     ]
     text = reported(tmp_path, found, at, "--environment", "[red]")
     assert "[/b]shop?[31m in [red], 7d" in text and "\x1b" not in text and "'[bold]ghost'" in text
+
+
+def test_a_history_of_git_alone_shows_nothing_of_failures(tmp_path: Path) -> None:
+    """Text and document give the reason, say what verdicts rest on, and that lead times begin at 0 by construction."""
+    at = datetime(2026, 3, 9, tzinfo=UTC)
+    times = [at - k * HOUR for k in range(1, 80)]
+    found: list[Event] = [
+        Deployment(f"d{k}", "shop", "production", when, when, changes=(Change(f"c{k}", when),))
+        for k, when in enumerate(times)
+    ]
+    text = " ".join(reported(tmp_path, found, at).split())
+    assert "fail rate, recovery, rework: not shown by the data: there is no incident and no failed" in text
+    assert "met and missed by one-sided 95% bounds" in text and "79 deployment(s) finished at the very time" in text
+    document = json.loads(reported(tmp_path, found, at, "-o", "json"))
+    rows = document["groups"][0]["windows"]["30d"]
+    assert all(rows[name]["target"]["verdict"] == "not shown by the data" for name in METRICS[2:])
+    assert rows["change_fail_rate"]["target"]["reason"].endswith("nobody recorded any, or there were none")

@@ -10,7 +10,10 @@ webhook is known by its ``object_kind``; it may come in an envelope, ``{"event":
 - An incident is an issue of the type "incident", or with one of the labels asked for. It lasts until it is closed.
 - Links are explicit or none: "caused by deployment 42" in title, description or a label of an issue.
 - Changes: see ``versions``. A deployment's job names one commit, its version; export commits, or ingest git, for all.
-- The service is the project's path. A list of deployments may not hold it: then a service must be given.
+- The service is the project's path. A list of deployments may not hold it: then it is the one project that other
+  records name, or else a service must be given. Which of these it is is settled when all records are there.
+- With a service given, deployments are named by it and not by their path, and so are the links to them: GitLab numbers
+  deployments across its projects, and one record of a deployment may tell its path while another does not.
 
 Source: docs.gitlab.com, deployments, issues, merge requests and commits API; webhook events (deployment, issue, work
 item), GitLab 17.
@@ -27,7 +30,7 @@ item), GitLab 17.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -54,7 +57,7 @@ _ENDS: Mapping[str, Outcome] = {"success": "succeeded", "failed": "failed"}
 _GOING = {"created", "running", "blocked"}
 _OFF = {"canceled", "skipped"}
 Ref = tuple[str, str]
-"""A project's path, and a number in it."""
+"""A project's path (of a deployment: the service, if one was given), and a number in it."""
 
 
 @dataclass
@@ -78,6 +81,8 @@ class GitLab:
         self._deployments: dict[Ref, _Known] = {}
         self._issues: dict[Ref, tuple[datetime, Incident | None]] = {}
         self._versions, self._tally = Versions(), Tally()
+        self._paths: set[str] = set()
+        self._homeless: list[Row] = []
 
     def take(self, row: Row) -> None:
         """Take a payload; raises DataError if it lacks what its kind must have."""
@@ -92,18 +97,49 @@ class GitLab:
         elif kind is not None:
             self._tally.add("{} webhook(s) of other events were left out")
         elif "environment" in row and "status" in row:
-            self._record(row)
+            self._at_home(row, _path_of_deployment(row), self._record)
         elif "merge_commit_sha" in row:
             self._request(row)
         elif "iid" in row and "state" in row:
-            self._issue(row, self._project_of_issue(row))
+            self._at_home(row, _path_of_issue(row), self._issue)
         elif "parent_ids" in row:
             self._commit(row)
         else:
             self._tally.add("{} record(s) of other kinds were left out")
 
     def _path(self, project: Row) -> str:
-        return text(project, "path_with_namespace", "the webhook's project")
+        found = text(project, "path_with_namespace", "the webhook's project")
+        self._paths.add(found)
+        return found
+
+    def _at_home(self, row: Row, path: str | None, take: Callable[[Row, str], None]) -> None:
+        """Take a record of a project; one that does not say which waits for the others, unless a service is given."""
+        if path is not None:
+            self._paths.add(path)
+        home = path or self._wanted.service
+        if home is None:
+            self._homeless.append(row)
+        else:
+            take(row, home)
+
+    def _settle(self) -> None:
+        """Take the records that waited: they are of the one project that is known."""
+        if not self._homeless:
+            return
+        if len(self._paths) != 1:
+            row = self._homeless[0]
+            who = f"deployment {row.get('id')!r}" if "environment" in row else f"issue {row.get('iid')!r}"
+            raise DataError(f"{who} does not say which project it is of; name its service with --service")
+        (home,) = self._paths
+        told = f"{{}} record(s) name no project and were taken for {home}'s, the only one that is named"
+        self._tally.add(told, len(self._homeless))
+        waiting, self._homeless = self._homeless, []
+        for row in waiting:
+            (self._record if "environment" in row else self._issue)(row, home)
+
+    def _ref(self, path: str, number: str) -> Ref:
+        """What a deployment is known by: in GitLab its number is unique, whatever the project."""
+        return (self._wanted.service or path, number)
 
     def _hook(self, row: Row) -> None:
         number = text(row, "deployment_id", "a deployment's webhook")
@@ -111,14 +147,13 @@ class GitLab:
         who = f"deployment {number} of {path}"
         at = moment(row, "status_changed_at", who)
         version = _COMMIT.search(words(row, "commit_url"))
-        self._know((path, number), _Known(
+        self._know(self._ref(path, number), _Known(
             text(row, "environment", who), text(row, "status", who), at, at, at, version[1] if version else None, False
         ))  # fmt: skip
 
-    def _record(self, row: Row) -> None:
+    def _record(self, row: Row, path: str) -> None:
         number = text(row, "id", "a deployment")
         job = row["deployable"] if isinstance(row.get("deployable"), Mapping) else {}
-        path = self._path_of(job, number)
         who = f"deployment {number} of {path}"
         created = moment(row, "created_at", who)
         ended = maybe(job, "finished_at", who) or maybe(row, "finished_at", who)
@@ -126,20 +161,10 @@ class GitLab:
         if isinstance(job.get("commit"), Mapping):
             self._commit(job["commit"])
         environment = text(mapping(row, "environment", who), "name", who)
-        self._know((path, number), _Known(
+        self._know(self._ref(path, number), _Known(
             environment, text(row, "status", who), ended or updated, maybe(job, "started_at", who) or created,
             ended or updated, words(row, "sha") or None, True
         ))  # fmt: skip
-
-    def _path_of(self, job: Row, number: str) -> str:
-        """The project's path, which a deployment's record only holds in the address of its job, pipeline or commit."""
-        places = [job, *(job[key] for key in ("pipeline", "commit") if isinstance(job.get(key), Mapping))]
-        found = next((match for place in places if (match := _PATH.match(words(place, "web_url")))), None)
-        if found is not None:
-            return found[1]
-        if self._wanted.service is None:
-            raise DataError(f"deployment {number} does not say which project it is of; name its service with --service")
-        return self._wanted.service
 
     def _know(self, ref: Ref, new: _Known) -> None:
         """The latest telling counts; a start that was told earlier, or by the job, is kept."""
@@ -175,20 +200,9 @@ class GitLab:
             self._wanted.service or path,
             moment(row, "created_at", who),
             maybe(row, "closed_at", who) if row.get("state") == "closed" else None,
-            f"gitlab:{path}:deployment:{next(iter(told))}" if len(told) == 1 else None,
+            _deployment_id(self._ref(path, next(iter(told)))) if len(told) == 1 else None,
             words(row, "title") or None,
         )
-
-    def _project_of_issue(self, row: Row) -> str:
-        references = row.get("references")
-        if isinstance(references, Mapping) and "#" in words(references, "full"):
-            return words(references, "full").rpartition("#")[0]
-        found = _PATH.match(words(row, "web_url"))
-        if found is not None:
-            return found[1]
-        if self._wanted.service is None:
-            raise DataError(f"issue {row.get('iid')!r} does not say which project it is of; name it with --service")
-        return self._wanted.service
 
     def _request(self, row: Row) -> None:
         who = f"merge request {row.get('iid')!r}"
@@ -207,6 +221,7 @@ class GitLab:
 
     def taken(self) -> Taken:
         """Return the events of all payloads, and what was left out; raises DataError where they make none."""
+        self._settle()
         tally = Tally(self._tally.counts.copy())
         deployments = self._versions.complete(list(self._made(tally)))
         incidents = [one for _, one in self._issues.values() if one is not None]
@@ -216,7 +231,7 @@ class GitLab:
         return Taken((*deployments, *incidents), tally.notes)
 
     def _made(self, tally: Tally) -> Iterator[Deployment]:
-        for (path, number), known in self._deployments.items():
+        for ref, known in self._deployments.items():
             if not self._wanted.takes(known.environment):
                 tally.add("{} deployment(s) to environments that were not asked for")
             elif known.status in _GOING:
@@ -225,11 +240,30 @@ class GitLab:
                 tally.add("{} deployment(s) were called off (canceled, skipped)")
             else:
                 yield Deployment(
-                    f"gitlab:{path}:deployment:{number}",
-                    self._wanted.service or path,
+                    _deployment_id(ref),
+                    ref[0],
                     known.environment,
                     known.started,
                     known.finished,
                     _ENDS[known.status],
                     sha=known.sha,
                 )
+
+
+def _deployment_id(ref: Ref) -> str:
+    return f"gitlab:{ref[0]}:deployment:{ref[1]}"
+
+
+def _path_of_deployment(row: Row) -> str | None:
+    """The project's path, which a deployment's record only holds in the address of its job, pipeline or commit."""
+    job = row["deployable"] if isinstance(row.get("deployable"), Mapping) else {}
+    places = [job, *(job[key] for key in ("pipeline", "commit") if isinstance(job.get(key), Mapping))]
+    return next((match[1] for place in places if (match := _PATH.match(words(place, "web_url")))), None)
+
+
+def _path_of_issue(row: Row) -> str | None:
+    references = row.get("references")
+    if isinstance(references, Mapping) and "#" in words(references, "full"):
+        return words(references, "full").rpartition("#")[0]
+    found = _PATH.match(words(row, "web_url"))
+    return found[1] if found else None

@@ -1,7 +1,9 @@
 """``node0 dora ingest``: what all sources have in common, and those that are events or commits already.
 
 The JSON document; a key is always there: ``file``, ``new``, ``known`` (there already), ``resolved`` (incidents that
-were open in the file and are over now), ``replaced`` (names of events that gave way), ``notes``.
+were open in the file and are over now), ``replaced`` (names of events that gave way), ``unlinked`` (``event`` and
+``caused_by`` of events that name a cause which is not in the file), ``notes``. The fields of an event are those of
+``dora.schema``, which the help of jsonl, csv and parquet shows.
 
 >>> sorted(_FORMATS)
 ['csv', 'jsonl', 'parquet']
@@ -10,13 +12,14 @@ were open in the file and are over now), ``replaced`` (names of events that gave
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from node0lib.dora.events import Event, Key
+from node0lib.dora.schema import SCHEMA
 from node0lib.errors import ConfigError
 from node0lib.shell.cli.frame import DEFAULT_CONFIG, Verbs, config_option, echo_json, output_option
 from node0lib.shell.clocks import SystemClock
@@ -27,6 +30,8 @@ if TYPE_CHECKING:  # reading a configuration takes a moment to load; --help does
     from node0lib.shell.settings import Settings
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_NAMED = 5
+"""So many of a kind are named on a screen."""
 services_option = click.option(
     "--services",
     metavar="FILE|A,B",
@@ -132,9 +137,13 @@ def _from_file(kind: Format, about: str) -> click.Command:
         now = SystemClock().now()
         bring((event for path in files for event in read_events(path, kind, now)), [], **into)
 
+    fields = SCHEMA.replace("\n", "\n    ")
     command.__doc__ = f"""Take deployments and incidents from {kind.upper()}.
 
     It is {about}.
+
+    \b
+    {fields}
 
     All or nothing: if anything in FILE is wrong, --out stays as it was.
 
@@ -149,8 +158,8 @@ def _from_file(kind: Format, about: str) -> click.Command:
 
 _FORMATS: Mapping[Format, str] = {
     "jsonl": "JSON lines, one event each",
-    "csv": "CSV, one event a row, changes as a JSON list",
-    "parquet": "Parquet, one event a row",
+    "csv": "CSV with a header, one event a row; an empty cell\n    is not known, changes are a JSON list",
+    "parquet": "Parquet, one event a row; times are timestamps with a zone\n    or texts, changes a list of structs",
 }
 for _kind, _about in _FORMATS.items():
     ingest.add_command(_from_file(_kind, _about))
@@ -201,11 +210,22 @@ def bring(
     done = append_events(out, events, SystemClock().now(), declared=known, replace=replace, gone=gone)
     if output == "json":
         counts = {"new": done.new, "known": done.known, "resolved": done.resolved, "replaced": list(done.replaced)}
-        echo_json({"file": str(out), **counts, "notes": list(notes), **(beside or {})})
+        lost = [{"event": name, "caused_by": cause} for name, cause in done.unlinked]
+        echo_json({"file": str(out), **counts, "unlinked": lost, "notes": list(notes), **(beside or {})})
         return
+    for warning in _warned(done.unlinked, out):
+        click.echo(f"warning: {warning}", err=True)
     for note in (*notes, *(f"{name} was replaced" for name in done.replaced)):
         click.echo(f"note: {note}", err=True)
     click.echo(f"{out}: {_told(done)}")
+
+
+def _warned(unlinked: Sequence[tuple[str, str]], out: Path) -> Iterator[str]:
+    """What to know of causes that are not there: without them the events count nowhere."""
+    for name, cause in unlinked[:_NAMED]:
+        yield f"{name} names the cause {cause}, which is not in {out}; ingest that too, or mind --service"
+    if len(unlinked) > _NAMED:
+        yield f"{len(unlinked) - _NAMED} more event(s) name a cause that is not in {out}; --output json lists them"
 
 
 def _told(done: Appended) -> str:

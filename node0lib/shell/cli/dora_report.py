@@ -7,8 +7,9 @@ node0's defaults. A key is always there, null where nothing is known:
   environments that incidents belong to), ``notes``, ``benchmarks_2025``;
 - ``groups``, each with ``service`` (null: all services, pooled) and ``environment``;
 - of a group ``windows`` by length and metric: ``value``, ``low``, ``high``, ``n``, ``unit``, ``definition``,
-  ``interval`` (how it was made), ``immature``, ``target`` (``target``, ``verdict``, ``shown_at``), ``bands`` by
-  edition, and what was counted apart; ``coverage`` and ``quick_check`` by length;
+  ``interval`` (how it was made), ``immature``, ``target`` (``target``, ``verdict``, ``shown_at``, ``reason``: why no
+  event could have told a failure, else null), ``bands`` by edition, and what was counted apart; ``coverage`` and
+  ``quick_check`` by length;
 - of a group ``weeks`` by ISO week and metric: ``value``, ``low``, ``high``, ``n``, ``immature``;
 - of a group ``trends`` by metric: ``verdict``, ``reason``, ``slope`` (a week), ``low``, ``high``, ``p``, ``n``,
   ``start``, ``resemblance``; and ``forecasts``: ``ahead`` (``week``, ``value``, ``low``, ``high`` of each), ``method``,

@@ -41,7 +41,8 @@ _APART: Mapping[str, str] = {
 
 def printed(found: Report, targets_of: str | None, benchmark: float, out: Console) -> None:
     """Print a report; ``targets_of`` names the configuration, ``benchmark`` is the quick check's mean of everybody."""
-    _say(out, f"At {format_instant(found.at)}, profile {found.profile.name}. 95% intervals; - is no data.")
+    _say(out, f"At {format_instant(found.at)}, profile {found.profile.name}. 95% intervals, two-sided; - is no data.")
+    _say(out, "kept: met and missed by one-sided 95% bounds.")
     _say(out, f"Targets: {targets_of or 'the defaults of node0'}. Incidents belong to {', '.join(found.production)}.")
     if not found.groups:
         _say(out, "There is no deployment to any of the environments asked for.")
@@ -100,6 +101,9 @@ def _below(metrics: Sequence[Metric], score: float | None, coverage: float, benc
     counts = {key: metric.detail[key] for metric in metrics for key in metric.detail if key in _APART}
     if apart := [f"{counts[key]} {text}" for key, text in _APART.items() if counts.get(key)]:
         yield f"Counted apart: {', '.join(apart)}."
+    for reason in dict.fromkeys(metric.reason for metric in metrics if metric.reason):
+        silent = ", ".join(_SHOWN[metric.name][0] for metric in metrics if metric.reason == reason)
+        yield f"{silent}: not shown by the data: {reason}."
     if score is not None:
         yield f"Quick check of dora.dev: {score:.1f} of 10 (all industries in 2025: {benchmark:.1f})."
 
