@@ -60,13 +60,15 @@ class Arm:
 class Look:
     """What one look adds: control and canary at the same time, for ``length`` minutes from ``minute`` on.
 
-    ``minute`` counts since the rollout began; where looks are seconds apart, both are fractions.
+    ``minute`` counts since the rollout began; where looks are seconds apart, both are fractions. ``control_down`` says
+    what is wrong where the control serves nobody: then nothing is counted, since nothing is compared.
     """
 
     minute: float
     control: Arm
     canary: Arm
     length: float = 1
+    control_down: str | None = None
 
 
 class Clock(Protocol):

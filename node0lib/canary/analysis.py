@@ -12,6 +12,8 @@ Rules
 - Silence: no canary request where at least 15 were to be expected by the requests of both arms, or by those that came
   each minute before (half a minute at least); or no request at all in the first minute.
 - The control is broken if its own errors are surely above the absolute limit: then no comparison means anything.
+- A control that serves nobody is broken too; while it is, nothing is counted, and neither silence nor the canary's
+  share means anything: the balancer sends everybody to whoever serves.
 - A canary that does not get its share (``sample_ratio``) is not the experiment that was planned.
 
 >>> wilson_low(0, 100)
@@ -50,7 +52,7 @@ class Reading:
 
     ``lost``: telemetry that is missing or cannot be believed; ``broken``: the control is no yardstick;
     ``failed``: harm is shown. ``passed``: every metric passes, on enough requests; ``open_``: what does not, in words;
-    ``worst``: the largest harm that is not excluded, of those.
+    ``worst``: the largest harm that is not excluded, of those; ``control_down``: the control serves nobody.
     """
 
     lost: str | None
@@ -60,6 +62,7 @@ class Reading:
     open_: str
     worst: float
     verdicts: tuple[MetricVerdict, ...]
+    control_down: bool = False
 
 
 class Analysis:
@@ -99,7 +102,10 @@ class Analysis:
                 evidence.begin_stage()
 
     def add(self, look: Look) -> None:
-        """Count a look of the stage."""
+        """Count a look of the stage; one without a control that serves counts nothing, and ends a silence."""
+        if look.control_down is not None:
+            self._expected = self._silent = 0.0
+            return
         self.control, self.canary = add(self.control, look.control), add(self.canary, look.canary)
         self._canary_requests += look.canary.requests
         total = look.control.requests + look.canary.requests
@@ -115,8 +121,9 @@ class Analysis:
 
     def reading(self, look: Look, *, whole: bool) -> Reading:
         """Return what is known after a look that was added; verdicts where something is shown or ``whole`` is asked."""
-        lost = self._lost(look)
-        failing = lost is None and self._failing()
+        down = look.control_down is not None
+        lost = None if down else self._lost(look)
+        failing = not down and lost is None and self._failing()
         verdicts = self.verdicts() if whole or failing or (lost and self._heard) else ()
         failed = "; ".join(f"{v.metric}: {v.reason}" for v in verdicts if v.kind == "fail") if failing else None
         few = self._canary_requests < self._rules.minimum_requests
@@ -125,7 +132,8 @@ class Analysis:
         if few and not open_:
             text = f"too few canary requests ({self._canary_requests}, at least {self._rules.minimum_requests})"
         worst = math.inf if few or not verdicts else max((v.high for v in open_), default=0.0)
-        return Reading(lost, self._broken(), failed, not (few or open_) and bool(verdicts), text, worst, verdicts)
+        broken = f"stable does not serve ({look.control_down})" if down else self._broken()
+        return Reading(lost, broken, failed, not (few or open_) and bool(verdicts), text, worst, verdicts, down)
 
     @property
     def _heard(self) -> bool:

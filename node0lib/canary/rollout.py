@@ -12,6 +12,8 @@ Rules
 - Harm that is shown, telemetry that is lost and an abort send the traffic back from every state in which the canary
   has any, a promotion under way included.
 - A control that is itself beyond the absolute limit is no yardstick: hold, and neither promote nor blame the canary.
+- While the control serves nobody (``stranded``) the canary keeps what it has: only a person, or what stops the rollout,
+  takes it away; who says go on is not heard until there is a control again.
 - A new revision begins again: no traffic, first stage, no evidence.
 - At a share of 1 no control is left: absolute limits are watched for the stage's time.
 - A class without stages is applied at once and watched for ``stage_duration``.
@@ -200,6 +202,7 @@ TABLE: Mapping[tuple[State, Signal], _Step] = {
     (_S.HELD, _G.TIRED): _AWAY,
     (_S.WATCHING, _G.DONE): _PROMOTE,
     (_S.WATCHING, _G.OPEN): _HOLD,
+    (_S.WATCHING, _G.BROKEN): _HOLD,
     (_S.PROMOTING, _G.CONFIRMED): _Step(_S.PROMOTED),
     (_S.PROMOTING, _G.ABORT): _BACK,
     (_S.ROLLING_BACK, _G.CONFIRMED): _Step(_S.ROLLED_BACK),
@@ -225,7 +228,10 @@ LOOKING = frozenset({State.OBSERVING, State.EXTENDED, State.HELD, State.WATCHING
 
 @dataclass(frozen=True)
 class Rollout:
-    """One revision on its way: ``share`` was commanded last, ``since`` is the minute at which this state began."""
+    """One revision on its way: ``share`` was commanded last, ``since`` is the minute at which this state began.
+
+    ``stranded``: at the last look the control served nobody.
+    """
 
     plan: Plan
     revision: str
@@ -235,6 +241,7 @@ class Rollout:
     since: float
     minute: float
     reason: str
+    stranded: bool = False
 
     @classmethod
     def begin(cls, plan: Plan, revision: str) -> tuple[Rollout, tuple[Command, ...]]:
@@ -252,6 +259,7 @@ class Rollout:
         if isinstance(event, Revised):
             return self._restarted(event.revision)
         at = replace(self, minute=event.minute) if isinstance(event, Measured | Tick) else self
+        at = replace(at, stranded=event.reading.control_down) if isinstance(event, Measured) else at
         signal, reason = at._meaning(event)
         if signal is None or (self.state, signal) not in TABLE:
             return at, ()
@@ -262,6 +270,7 @@ class Rollout:
         if self.ending is not None or revision == self.revision:
             return self, ()
         again = replace(self, revision=revision, state=State.WAITING, stage=-1, share=0.0, since=self.minute)
+        again = replace(again, stranded=False)
         told = Command("withdraw", 0.0, "another revision is to be rolled out: it begins again, without evidence")
         if self.plan.approval:
             return replace(again, reason="an approval is needed"), (told,)
@@ -277,7 +286,7 @@ class Rollout:
             case Rejected(by, reason):
                 return Signal.REJECTED, f"{by} says no: {reason}"
             case Approved(by):
-                asked = self.state in (State.WAITING, State.HELD)
+                asked = self.state in (State.WAITING, State.HELD) and not self.stranded
                 return (self._onward() if asked else None), f"{by} says go on"
             case Confirmed():
                 return Signal.CONFIRMED, self.reason
@@ -287,7 +296,7 @@ class Rollout:
 
     def _waited(self) -> tuple[Signal | None, str]:
         """Whether the time for a person to decide is over; without any patience nobody was asked."""
-        asked = self.state in (State.WAITING, State.HELD)
+        asked = self.state in (State.WAITING, State.HELD) and not self.stranded
         if not asked or self.minute - self.since < self.plan.patience:
             return None, ""
         return Signal.TIRED, f"{self.reason}; nobody decided" if self.plan.patience else self.reason
@@ -298,7 +307,7 @@ class Rollout:
             return Signal.LOST, reading.lost
         if reading.failed:
             return Signal.FAILED, where + reading.failed
-        if reading.broken and self.state in (State.OBSERVING, State.EXTENDED):
+        if reading.broken and self.state is not State.HELD:
             return Signal.BROKEN, where + reading.broken
         if self.state is State.HELD:
             return self._waited()

@@ -150,7 +150,7 @@ class _Walk:
         self.stage_minutes: float = 0
         self.deaf = self.failures = 0
         self.verdicts: tuple[MetricVerdict, ...] = ()
-        self.passed = False
+        self.passed = self.moved = False
 
     def run(self) -> Walked:
         self._prepare()
@@ -160,7 +160,7 @@ class _Walk:
             while self.rollout.ending is None:
                 self._step(self._event())
         except BaseException as error:
-            if self.rollout.share > 0 and self.failures < ATTEMPTS:
+            if self.moved and self.failures < ATTEMPTS:  # a way back that was interrupted is gone once more
                 self._step(Abort(f"the rollout was interrupted ({type(error).__name__})"))
             raise
         return self._walked(self.rollout.ending)
@@ -182,7 +182,7 @@ class _Walk:
         event = self.watch.pulse(self.rollout)
         if event is not None:
             return event
-        held = self.rollout.state is State.HELD and self.plan.patience == 0
+        held = self.rollout.state is State.HELD and self.plan.patience == 0 and not self.rollout.stranded
         return Tick(self.minute) if held or self.rollout.state not in LOOKING else self._look()
 
     def _look(self) -> Event:
@@ -244,6 +244,7 @@ class _Walk:
 
     def _carry_out(self, command: Command) -> None:
         if command.kind == "send":
+            self.moved = True
             self.split.send(command.share)
             self.analysis.begin(command.share)
             self.stage_minutes, self.verdicts, self.passed = 0, (), False
@@ -254,10 +255,13 @@ class _Walk:
 
     def _not_done(self, command: Command, error: RunError) -> None:
         """A command that was not carried out is an abort; the way back is tried again, and then raised."""
-        self.failures += command.kind in ("roll_back", "withdraw")
+        back = command.kind in ("roll_back", "withdraw")
+        # What to do by hand is told once, at the end, by the cause.
+        why = str(error).partition("; ")[0] if back else str(error)
+        self.failures += back
         if self.failures >= ATTEMPTS:
-            raise RunError(f"the canary's traffic could not be taken back: {error}") from error
-        self._step(Abort(f"{command.kind.replace('_', ' ')} was not carried out: {error}"))
+            raise RunError(f"the canary's traffic could not be taken back: {why}") from error
+        self._step(Abort(f"{command.kind.replace('_', ' ')} was not carried out: {why}"))
 
 
 def _is_lost(event: Event) -> bool:

@@ -187,20 +187,28 @@ def _incidents(c: Conclusion, record: RolloutRecord) -> tuple[Incident, ...]:
     now, back = record.finished, record.back
     found = []
     if c.journey.lost:
-        found.append(Incident("rollback_failed", now, None, c.reasons[0]))
+        found.append(Incident("rollback_failed", now, None, _at_length(c)))
     elif c.ending == "rolled_back" and c.diary.deeds:
         found.append(Incident("rolled_back", now, now, f"change {c.change.id}: {'; '.join(c.reasons)}"))
     if back is not None and not back.kept:
         told = f"taking traffic back took {back.seconds:.1f} s from the decision, the promise is {back.within:g} s"
         found.append(Incident("slow_rollback", now, now, told))
     if (broken := _broken(record)) is not None:
-        found.append(Incident("stable_broken", now, now, f"{broken}; no change mends that: nothing is moved"))
+        found.append(Incident("stable_broken", now, now, f"{broken}; that is stable's own, and no change mends it"))
     return tuple(found)
 
 
+def _at_length(c: Conclusion) -> str:
+    """What is to be done by hand: the cause says it, and the reasons do not say it again."""
+    cause = c.journey.error.__cause__ if c.journey.error else None
+    return c.places.told(str(cause)) if isinstance(cause, RunError) else c.reasons[0]
+
+
 def _broken(record: RolloutRecord) -> str | None:
-    """What was wrong with the control at the end, if anything."""
-    return record.looks[-1].reading.broken if record.looks else None
+    """What was wrong with the control at the end, or while it served nobody, if anything."""
+    down = [seen.reading.broken for seen in record.looks if seen.reading.control_down]
+    last = record.looks[-1].reading.broken if record.looks else None
+    return last or (down[-1] if down else None)
 
 
 def _sealed(

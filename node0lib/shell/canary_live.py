@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import tenacity
@@ -26,6 +26,7 @@ from node0lib.ports import Baseline, Clock, Look, Policy, Split
 from node0lib.shell.canary_orders import Orders
 from node0lib.shell.lease import Lease
 from node0lib.shell.targets.haproxy import HaproxySplit, Withdrawal
+from node0lib.shell.targets.haproxy_weights import Unanswered
 from node0lib.shell.targets.live_policy import Instance, bring, new_client
 
 _UNHEARD = timedelta(minutes=1)
@@ -47,6 +48,8 @@ class Diary:
     began: Callable[[], None] = lambda: None
     looks: list[Seen] = field(default_factory=list)
     deeds: list[Deed] = field(default_factory=list)
+    read_back: datetime | None = None
+    """When the command under way was read back, where its target says so: it may have had to do after that."""
 
     def seen(self, look: Seen) -> None:
         """Write a look down and show it."""
@@ -57,8 +60,9 @@ class Diary:
         """Write a command down when it is decided, and again when it is carried out."""
         now = self.clock.now()
         if done:
-            self.deeds[-1] = Deed(command, self.deeds[-1].decided, now)
+            self.deeds[-1] = replace(self.deeds[-1], confirmed=self.read_back or now)
             return
+        self.read_back = None
         if not self.deeds and command.kind == "send":
             self.began()
         self.deeds.append(Deed(command, now, None))
@@ -79,22 +83,40 @@ class Journey:
         return isinstance(self.error, KeyboardInterrupt)
 
     @property
+    def unanswered(self) -> bool:
+        """Whether the balancer was gone when the traffic was to be taken back."""
+        return self.error is not None and isinstance(self.error.__cause__, Unanswered)
+
+    @property
     def promoted(self) -> bool:
         """Whether the candidate is what stable runs now."""
         return self.walked is not None and self.walked.ending == "promoted"
 
 
-class Pulse:
-    """Waits for the next tick, renews the lease, and hands on what people said."""
+def heed(stopped: Callable[[], bool]) -> None:
+    """Raise KeyboardInterrupt if the program was told to end: the one that was raised then may have been swallowed."""
+    if stopped():
+        raise KeyboardInterrupt
 
-    def __init__(self, tick: timedelta, orders: Orders, lease: Lease) -> None:
+
+class Pulse:
+    """Waits for the next tick, renews the lease, and hands on what people said.
+
+    ``stopped`` says whether the program is to end; raises KeyboardInterrupt then, if nobody has yet.
+    """
+
+    def __init__(
+        self, tick: timedelta, orders: Orders, lease: Lease, stopped: Callable[[], bool] = lambda: False
+    ) -> None:
         self._tick, self._orders, self._lease = tick.total_seconds(), orders, lease
+        self._stopped = stopped
         self._next = time.monotonic()
 
     def __call__(self, _: Rollout) -> Event | None:
         due = max(self._next + self._tick, time.monotonic())
         while True:
             time.sleep(max(0.0, min(due - time.monotonic(), _SLICE_S)))
+            heed(self._stopped)
             try:
                 self._lease.renew()
             except RunError as error:
@@ -150,6 +172,7 @@ class RealTraffic:
         if kept is not None:
             raise RunError(f"stable keeps the candidate: {kept}") from kept
         self.back = self._returned(found)
+        self._diary.read_back = found.confirmed_at
 
     def _unpromoted(self) -> RunError | None:
         """Bring stable back if it was to be promoted; returns why it could not be."""

@@ -32,13 +32,13 @@ from node0lib.ports import Clock, Policy, Progress
 from node0lib.shell import changes
 from node0lib.shell.approvals import Desk
 from node0lib.shell.canary_end import CanaryEnded, Conclusion, conclude
-from node0lib.shell.canary_live import Diary, Journey, Pulse, RealTraffic, journey
+from node0lib.shell.canary_live import Diary, Journey, Pulse, RealTraffic, heed, journey
 from node0lib.shell.canary_orders import Orders
 from node0lib.shell.changes import StoredChange
 from node0lib.shell.config import Settings, TrafficTarget
 from node0lib.shell.evidence_files import EvidenceFiles
 from node0lib.shell.keys import default_key_folder, trusted
-from node0lib.shell.lease import Lease, guarded
+from node0lib.shell.lease import UNANSWERED_S, Lease, guarded
 from node0lib.shell.observe import Observer, told_source
 from node0lib.shell.order import alone
 from node0lib.shell.recovery import Found, recover
@@ -55,7 +55,8 @@ class CanaryOrder:
     """What to roll out: ``change`` is its id or a beginning of it, ``target`` a target file.
 
     Without a file the configuration's target is taken. ``wait`` is how long a held stage waits for a person on real
-    traffic (None: the stage's own time); ``watching`` is shown every look.
+    traffic (None: the stage's own time); ``watching`` is shown every look. ``stopped`` says whether the
+    program was told to end: then it does, before the first traffic or between two looks, as by a KeyboardInterrupt.
     """
 
     settings: Settings
@@ -67,6 +68,7 @@ class CanaryOrder:
     wait: timedelta | None = None
     forced: bool = False
     watching: Callable[[Seen], None] = lambda _: None
+    stopped: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ class _Run:
 
     def _begins(self) -> None:
         """Before the first traffic: if this process dies from here on, it was a deployment that failed."""
+        heed(self.order.stopped)
         now = self.order.clock.now()
         digest = changes.digest_of(self.question.candidate)
         self.state.record_deployment(self.id, Deployment("failed", digest, self.started, now))
@@ -139,7 +142,8 @@ class _Run:
         with duty as lease, HaproxySplit(target, clock=self.order.clock, permit=lease.renew) as split:
             within = self.settings.catalogue.rollback.within
             real = RealTraffic(split, target.stable, self.diary, lease, within)
-            made = journey(self.question, real, plan, Pulse(target.tick, self.orders, lease), self.diary)
+            pulse = Pulse(target.tick, self.orders, lease, self.order.stopped)
+            made = journey(self.question, real, plan, pulse, self.diary)
             if made.promoted:
                 return conclude(self._conclusion(made, split.name, simulated=False, notes=real.problems), lease.renew)
             notes = (*real.problems, *_let_go(lease, made))
@@ -239,7 +243,11 @@ class _Run:
 def _let_go(lease: Lease, made: Journey) -> tuple[str, ...]:
     """Give the lease back where traffic is; to the guard, which goes on trying, if it could not be taken back."""
     try:
-        lease.abandon() if made.lost else lease.release()
+        if made.lost:
+            # Without a balancer the guard cannot end soon either: it goes on without us.
+            lease.abandon(UNANSWERED_S) if made.unanswered else lease.abandon()
+        else:
+            lease.release()
     except RunError as error:
         return (str(error),)
     return ()

@@ -53,6 +53,8 @@ READY, LOG = ".guard", ".guard-log"
 _COMMAND = [sys.executable, "-P", "-m", "node0lib.shell.guard", "--lease"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _READY_S, _END_S, _POLL_S = 30.0, 60.0, 0.05
+UNANSWERED_S = 3.0
+"""So long a guard is waited for that has no balancer to talk to: it goes on by itself."""
 
 
 @dataclass(frozen=True)
@@ -144,11 +146,14 @@ class Lease:
         """Say that traffic lies where it should, and wait for the guard's end; raises RunError if it was taken back."""
         self._end(RELEASED)
 
-    def abandon(self) -> None:
-        """Leave the rest to the guard, and wait until it has taken traffic back; raises RunError if nobody guards."""
-        self._end(ABANDONED)
+    def abandon(self, patience: float = _END_S) -> None:
+        """Leave the rest to the guard, and wait until it has taken traffic back, for ``patience`` seconds.
 
-    def _end(self, state: str) -> None:
+        Raises RunError if nobody guards.
+        """
+        self._end(ABANDONED, patience)
+
+    def _end(self, state: str, patience: float = _END_S) -> None:
         if self._over:
             return
         self._over = True
@@ -156,19 +161,19 @@ class Lease:
         try:
             self.held.replace(self.held.with_suffix(state))
         except OSError as error:
-            self._wait()
+            self._wait(patience)
             if state == RELEASED:
                 raise RunError(f"{self.held}: the guard has taken traffic back; see the incident beside it") from error
             return
         if gone and state == ABANDONED:
             raise RunError(f"the guard of {self.held.stem} is gone: take the canary's traffic back by hand, now")
-        if self._wait():
+        if self._wait(patience):
             _clear(self.held)
 
-    def _wait(self) -> bool:
+    def _wait(self, patience: float) -> bool:
         """Wait for the guard's end; False if it is still at it: it goes on, with or without us, and needs its files."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._guard.wait(_END_S)
+            self._guard.wait(patience)
         return self._guard.poll() is not None
 
 

@@ -73,13 +73,14 @@ class Ended:
 
 @contextmanager
 def alone(places: Places) -> Iterator[None]:
-    """Hold the lock that keeps two cycles apart; raises RefusedError if another cycle holds it."""
+    """Hold the lock that keeps two cycles apart; raises RefusedError if another cycle or a rollout has it."""
     try:
         places.data.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(places.lock, timeout=0)
         lock.acquire()
     except filelock.Timeout as error:
-        raise RefusedError(f"{places.shown(places.lock)}: another cycle is running here; wait until it ends") from error
+        what = "a cycle or a rollout is running here; wait until it ends"
+        raise RefusedError(f"{places.shown(places.lock)}: {what}") from error
     except OSError as error:
         why = error.strerror or error
         raise RunError(f"{places.shown(places.lock)}: cannot be locked ({why}); check the folder") from error

@@ -205,6 +205,30 @@ def test_a_broken_stable_is_recognised(shop: Shop) -> None:
     assert [d.command.kind for d in ended.record.deeds] == ["send", "hold", "withdraw"]
 
 
+def test_a_stable_that_died_is_recognised(shop: Shop) -> None:
+    """The canary keeps its share until stable serves again, and is not blamed for what HAProxy repeats on it."""
+
+    def dies() -> tuple[int, int]:
+        _until(lambda: shop.weights()[1] > 0, "traffic at the canary")
+        shop.demo.fault("crash", arm="stable")
+        try:
+            time.sleep(6)  # longer than anybody has patience here
+            return shop.weights()
+        finally:
+            shop.demo.fault("clear")
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(dies)
+        ended = shop.roll_out(shop.propose())
+        assert coming.result()[1] > 0
+    shop.demo.await_scrape()
+    assert ended.status == "inconclusive" and "stable does not serve" in ended.reasons[0], ended.reasons
+    assert [i.kind for i in ended.incidents] == ["stable_broken"] and "does not serve" in ended.incidents[0].summary
+    assert [d.command.kind for d in ended.record.deeds] == ["send", "hold", "withdraw"]
+    assert ended.record.back is not None and ended.record.deeds[-1].confirmed == ended.record.back.confirmed
+    assert shop.weights() == (100, 0)
+
+
 def test_a_killed_orchestrator_is_replaced_by_the_guard(shop: Shop) -> None:
     """After SIGKILL in mid-canary the guard has all traffic back on stable within 30 s, and the memory knows of it."""
     change = shop.propose()

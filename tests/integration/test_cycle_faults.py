@@ -589,7 +589,7 @@ def test_two_cycles_are_kept_apart(blocked: Path, tmp_path: Path) -> None:
     (folder / "go").touch()
     told, _ = first.communicate(timeout=120)
 
-    assert "another cycle is running" in one_line_error(refused, 5)
+    assert "a cycle or a rollout is running here" in one_line_error(refused, 5)
     assert first.returncode == 3 and json.loads(told)["status"] == "blocked"
     assert newest(folder).cycle == json.loads(told)["cycle"] and newest(folder).forced is True
     remembered = rows(folder)

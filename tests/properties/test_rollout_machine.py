@@ -45,6 +45,7 @@ PLANS = st.builds(
 )
 READINGS = st.builds(
     Reading,
+    control_down=st.just(False),
     lost=st.none() | st.just("silence"),
     broken=st.none() | st.just("the control fails"),
     failed=st.none() | st.just("worse"),
@@ -52,7 +53,7 @@ READINGS = st.builds(
     open_=st.just("open"),
     worst=st.sampled_from([1.5, 3.0, math.inf]),
     verdicts=st.just(()),
-)
+) | st.just(Reading(None, "stable does not serve", None, True, "fine", 1.0, (), True))
 
 
 class RolloutMachine(RuleBasedStateMachine):
@@ -86,6 +87,8 @@ class RolloutMachine(RuleBasedStateMachine):
             assert not (reading.broken and before.state in (State.OBSERVING, State.EXTENDED))
         if (reading.lost or reading.failed) and before.state in LOOKING:
             assert self.rollout.share == 0 and self.rollout.state is State.ROLLING_BACK
+        if reading.control_down and before.state in LOOKING:
+            assert self.rollout.share == before.share and self.rollout.state is State.HELD
 
     @precondition(lambda self: self.rollout is not None)
     @rule(event=st.sampled_from([Approved("ada"), Rejected("bob", "no"), Confirmed(), Lost("no answer")]))
@@ -93,14 +96,15 @@ class RolloutMachine(RuleBasedStateMachine):
         """A person, an answer, or the loss of one: a person may let go on what waits or is held, and nothing else."""
         before, commands = self._step(event)
         if any(c.kind in ("send", "promote") for c in commands):
-            assert isinstance(event, Approved) and before.state in (State.WAITING, State.HELD)
+            assert isinstance(event, Approved) and before.state in (State.WAITING, State.HELD) and not before.stranded
 
     @precondition(lambda self: self.rollout is not None)
     @rule(minutes=st.sampled_from([1.0, 30.0]))
     def waits(self, minutes: float) -> None:
         """Time alone never sends anybody to the canary, nor promotes it."""
         self.minute += minutes
-        _, commands = self._step(Tick(self.minute))
+        before, commands = self._step(Tick(self.minute))
+        assert not (before.stranded and commands)
         assert not any(c.kind in ("send", "promote") for c in commands)
 
     @precondition(lambda self: self.rollout is not None)

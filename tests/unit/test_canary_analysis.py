@@ -79,3 +79,17 @@ def test_the_watch_keeps_its_error_under_repeated_looks() -> None:
 def test_a_limit_of_everything_forbids_nothing() -> None:
     """An error limit of 100% is none: no division by zero, and nothing fails."""
     assert absolute(Arm(100, 100, 0, 0), error_limit=1.0)[0].kind == "pass"
+
+
+def test_a_control_that_serves_nobody_loses_nothing_and_blames_nobody() -> None:
+    """While stable is down there is no silence, no wrong share and no harm, only a broken control; then all goes on."""
+    analysis = _at(0.05)
+    _seen(analysis, Arm(9500, 95, 380, 76), Arm(500, 5, 20, 4))
+    look = Look(1, NOBODY, NOBODY, 1, "stable weight 95 stopped")
+    for _ in range(10):
+        analysis.add(look)
+        reading = analysis.reading(look, whole=True)
+        assert (reading.lost, reading.failed, reading.control_down) == (None, None, True)
+        assert reading.broken == "stable does not serve (stable weight 95 stopped)"
+    after = _seen(analysis, Arm(950, 9, 38, 8), Arm(50, 1, 2, 0), minute=2)
+    assert (after.lost, after.broken, after.control_down) == (None, None, False)

@@ -15,6 +15,7 @@ from node0lib.optimize.knobs import POLICY_EXAMPLE
 from node0lib.ports import Arm, Baseline, Look, Policy
 from node0lib.slo.catalogue import CanaryRules, Catalogue, ChangeClass
 
+NOBODY = Arm(0, 0, 0, 0)
 CANDIDATE: Policy = {**POLICY_EXAMPLE, "cache_ttl_s": 31}
 RULE = replace(Catalogue(()).classes[ChangeClass.M], stage_duration=timedelta(seconds=10))
 CHANGE = Change(POLICY_EXAMPLE, CANDIDATE, RULE, CanaryRules(), 0.05, datetime(2026, 11, 25, tzinfo=UTC), 1)
@@ -24,12 +25,14 @@ CHANGE = Change(POLICY_EXAMPLE, CANDIDATE, RULE, CanaryRules(), 0.05, datetime(2
 class Street:
     """A split whose traffic is even: 1,000 requests a second, 1% errors, the canary's times ``harm``.
 
-    ``refuses`` says which commands are not carried out; ``deaf`` at which look nothing is heard.
+    ``refuses`` says which commands are not carried out; ``deaf`` at which look nothing is heard, ``down`` at
+    which the control serves nobody.
     """
 
     harm: float = 1.0
     refuses: Callable[[str, int], bool] = lambda what, n: False
     deaf: Callable[[int], bool] = lambda n: False
+    down: Callable[[int], bool] = lambda n: False
     share: float = 0.0
     asked: list[str] = field(default_factory=list)
     looks: int = 0
@@ -60,6 +63,8 @@ class Street:
         if self.deaf(self.looks):
             raise DataError("the server does not answer")
         canary, second = round(1000 * self.share), 1 / 60
+        if self.down(self.looks):
+            return Look((self.looks - 1) * second, NOBODY, NOBODY, second, "stable weight 95 stopped")
         arms = [self._arm(1000 - canary, 0.01), self._arm(canary, 0.01 * self.harm)]
         return Look((self.looks - 1) * second, arms[0], arms[1], second)
 
@@ -187,3 +192,55 @@ def test_a_new_revision_begins_without_evidence() -> None:
     again = [s for s in diary.seen if s.rollout.revision == "other"]
     assert "prepare 99" in street.asked and street.asked[:4] == ["prepare 31", "send 0.05", "send 0", "prepare 99"]
     assert again and again[0].rollout.stage == 0 and found.stages[0].canary.requests < 50 * len(again) + 1
+
+
+def test_who_is_told_to_end_before_the_first_traffic_sends_none() -> None:
+    """Where nothing was sent yet, there is nothing to take back either."""
+    street = Street()
+
+    def told(_: Rollout, command: Command, done: bool) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        walk(CHANGE, street, CHANGE.plan(), Watch(lambda _: None, lambda _: None, told))
+    assert street.asked == ["prepare 31"]
+
+
+def test_a_way_back_that_is_interrupted_is_gone_again() -> None:
+    """An interrupt in the middle of the way back does not leave it half gone."""
+
+    def refuses(what: str, n: int) -> bool:
+        if what == "send 0" and n == 1:
+            raise KeyboardInterrupt
+        return False
+
+    street = Street(harm=20, refuses=refuses)
+    with pytest.raises(KeyboardInterrupt):
+        _walk(street, Diary())
+    assert street.asked.count("send 0") == 2 and street.share == 0
+
+
+@pytest.mark.parametrize("patience", [0.0, 0.25])
+def test_a_stable_that_serves_nobody_gets_nothing_back(patience: float) -> None:
+    """The canary keeps its share for as long as stable is down, past everybody's patience and whoever says go on."""
+    plan = replace(CHANGE.plan(), patience=patience)
+    street, diary = Street(down=lambda n: 5 <= n <= 100), Diary(coming={50: Approved("ada")})
+    found = _walk(street, diary, plan)
+    held = [s for s in diary.seen if s.reading.control_down]
+    assert len(held) == 96 and {s.rollout.share for s in held} == {0.05}
+    assert diary.done == ["send", "hold", "withdraw"] and found.ending == "held"
+    assert "stable does not serve (stable weight 95 stopped)" in found.reasons[0]
+
+
+def test_a_long_way_to_mend_it_is_told_by_the_cause_alone() -> None:
+    """Reasons stay short; what to do by hand hangs on the error, and is not repeated by each attempt."""
+    street = Street(harm=20)
+
+    def send(share: float) -> None:
+        if share == 0:
+            raise RunError("HAProxy does not answer; start it again")
+
+    street.send = send  # type: ignore[method-assign]
+    with pytest.raises(RunError, match="could not be taken back: HAProxy does not answer$") as caught:
+        _walk(street, Diary())
+    assert str(caught.value.__cause__) == "HAProxy does not answer; start it again"

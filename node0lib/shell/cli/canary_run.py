@@ -17,7 +17,7 @@ import click
 from node0lib.canary.walk import Seen
 from node0lib.errors import ConfigError
 from node0lib.shell.canary_orders import Told, Word, tell
-from node0lib.shell.cli.frame import config_option, console, echo_json, output_option, shown_progress, stoppable
+from node0lib.shell.cli.frame import config_option, console, echo_json, latched, output_option, shown_progress
 from node0lib.shell.clocks import SystemClock
 from node0lib.shell.config import load
 from node0lib.shell.state import State
@@ -59,15 +59,15 @@ def run(change: str, config: Path, target: Path | None, wait: str | None, force:
       5  refused: a gate, no approval, or another rollout or cycle is running
     130  interrupted; the traffic was taken back
     """
-    from node0lib.shell.canary_run import CanaryOrder, run_change
+    with latched() as stopped, shown_progress() as progress, _watched(progress) as watching:
+        from node0lib.shell.canary_run import CanaryOrder, run_change  # inside: an import may swallow Ctrl-C
 
-    settings = load(config)
-    patience = parse_duration(wait) if wait is not None else None
-    with stoppable(), shown_progress() as progress, _watched(progress) as watching:
+        settings = load(config)
+        patience = parse_duration(wait) if wait is not None else None
         ended = run_change(
             CanaryOrder(
                 settings, Places.of(settings), SystemClock(), progress, change,
-                target=target, wait=patience, forced=force, watching=watching,
+                target=target, wait=patience, forced=force, watching=watching, stopped=stopped,
             )
         )  # fmt: skip
     if output == "json":
@@ -147,6 +147,7 @@ def show(ended: Any) -> None:
         out.print(f"note: {ended.notice}", soft_wrap=True, markup=False)
 
 
+_UNHELD = "a stage that is not held takes no notice of it, and it is not kept for later"
 _by = click.option("--by", metavar="NAME", required=True, help="Who says so: a name or a mail address.")
 _note = click.option("--note", default="", help="Why; it is part of the record.")
 
@@ -159,8 +160,8 @@ _note = click.option("--note", default="", help="Why; it is part of the record."
 def go_on(config: Path, by: str, note: str, output: str) -> None:
     """Let the rollout that is under way go on past the stage that is held.
 
-    A stage that is not held takes no notice. Who said so, and why, is an input
-    of the rollout's signed record.
+    A stage that is not held takes no notice, nor does one while stable does
+    not serve. Who said so, and why, is an input of the rollout's signed record.
 
     \b
     Exit codes:
@@ -195,9 +196,10 @@ def _say(word: Word, config: Path, by: str, note: str, output: str) -> None:
     places = Places.of(settings)
     with State(places.state) as state:
         name = tell(places, state, Told(word, by.strip(), SystemClock().now(), note))
+    notice = _UNHELD if word == "go-on" else None
     if output == "json":
-        echo_json({"rollout": name, "told": word, "by": by.strip()})
+        echo_json({"rollout": name, "told": word, "by": by.strip(), "notice": notice})
     else:
-        click.echo(f"{name} was told: {word}")
+        click.echo(f"{name} was told: {word}{f'; {notice}' if notice else ''}")
 
 

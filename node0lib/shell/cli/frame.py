@@ -145,12 +145,36 @@ def stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextlib.contextmanager
+def latched() -> Iterator[Callable[[], bool]]:
+    """Do what ``stoppable`` does for Ctrl-C too, once, and yield whether it was asked for.
+
+    A KeyboardInterrupt that is raised within a library's callback or finalizer is lost: whoever must not go on asks.
+    Only the first signal raises, so that a second one does not disturb what the first began.
+    """
+    asked = False
+
+    def stop(_: int, __: FrameType | None) -> None:
+        nonlocal asked
+        first, asked = not asked, True
+        if first:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 __all__ = [
     "Verbs",
     "config_option",
     "console",
     "echo_json",
     "exit_code_of",
+    "latched",
     "output_option",
     "shown_progress",
     "stoppable",

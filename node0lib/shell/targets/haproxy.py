@@ -4,7 +4,8 @@ Rules
 - A policy counts as brought when the instance says that it runs it; a share when the weights were read back.
 - ``look`` reads once and never waits. It returns what both arms counted since the last look; nothing (an empty look)
   while there is no new scrape of both, and after a ``send`` it begins at the first scrape after the confirmation: what
-  was counted before belongs to another share.
+  was counted before belongs to another share. While stable does not serve it says so, and nothing is counted: HAProxy
+  sends its traffic to the canary then, whatever the weights. Counting begins again when stable serves.
 - Lost telemetry is a DataError, never a figure, and never hinders a command: taking traffic back needs only HAProxy.
 - ``permit`` (a lease, say) is asked before the canary's traffic rises, and while counts are waited for.
 - ``withdraw`` measures itself: from the instant of the decision to the first read-back of zero, and then it watches
@@ -24,6 +25,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
 
+import httpx
+
 from node0lib.errors import DataError, RunError
 from node0lib.ports import Arm, Baseline, Clock, Look, Policy
 from node0lib.shell.clocks import SystemClock
@@ -42,6 +45,8 @@ PLENTY, FEWEST = 1000, 100
 _SCRAPES = 2
 _PATIENCE = 8
 """Ticks within which those scrapes must have come."""
+_BRIEF = timedelta(seconds=3)
+"""So long an instance that has no traffic any more may take to get its policy back."""
 
 
 @dataclass(frozen=True)
@@ -167,20 +172,49 @@ class HaproxySplit:
         """Return what both arms counted since the last look or ``send``; raises DataError if that is lost."""
         if self._bounds is None:
             raise RunError("nothing to look at yet: measure the baseline first")
+        try:
+            control, canary = self._counted(self._bounds)
+        except DataError:
+            down = self._stable_down()  # after the counts: what died while they came is known
+            if down is None:
+                raise
+        else:
+            down = self._stable_down()
+        if down is None:
+            return self._seen(control, canary)
+        self._base, self._sent_at = None, self._clock.now()
+        return self._seen(NOTHING, NOTHING, down)
+
+    def _counted(self, bounds: Baseline) -> tuple[Arm, Arm]:
         found, before = self._telemetry.read(), self._base
         if before is None:
             self._base = found if found.after(self._sent_at) else None
-            return self._seen(NOTHING, NOTHING)
+            return NOTHING, NOTHING
         if not found.newer(before):
-            return self._seen(NOTHING, NOTHING)
-        look = self._seen(*(found.since(before, arm, self._bounds) for arm in ("stable", "canary")))
+            return NOTHING, NOTHING
+        counts = found.since(before, "stable", bounds), found.since(before, "canary", bounds)
         self._base = found.remembering(before)
-        return look
+        return counts
 
-    def _seen(self, control: Arm, canary: Arm) -> Look:
+    def _stable_down(self) -> str | None:
+        """Return what is wrong if stable serves nobody; raises DataError if HAProxy does not say."""
+        try:
+            stable = self.balance.read().stable
+        except RunError as error:
+            raise DataError(str(error)) from error
+        if not stable.serving:
+            return str(stable)
+        try:
+            running(self._target.stable, self._client)
+        except RunError as error:
+            # HAProxy finds out late, or never if it repeats elsewhere; nobody listening says it. Counts show all else.
+            return f"{stable}, but nobody listens" if isinstance(error.__cause__, httpx.ConnectError) else None
+        return None
+
+    def _seen(self, control: Arm, canary: Arm, down: str | None = None) -> Look:
         now = self._clock.now()
         before, self._looked = self._looked, (now - (self._began or now)) / timedelta(minutes=1)
-        return Look(before, control, canary, self._looked - before)
+        return Look(before, control, canary, self._looked - before, down)
 
     def promote(self) -> None:
         """Bring the stable instance to the candidate and send it all traffic; returns once both were read back."""
@@ -204,11 +238,20 @@ class HaproxySplit:
         counted = _noting(problems, lambda: self._counted_after(zero))
         after = _noting(problems, self._chosen)
         if self._policies:
-            _noting(problems, lambda: self._bring(self._target.canary, self._prepared()[0]))
+            _noting(problems, self._permitted)
+            _noting(problems, self._brought_back)
+            _noting(problems, self._permitted)
         grown = after - chosen if chosen is not None and after is not None else None
         times = decided_at, zero.commanded_at, zero.confirmed_at
         serves = zero.traffic.stable.effective > 0
         return Withdrawal(*times, zero.attempts, zero.way, serves, grown, counted, tuple(problems))
+
+    def _permitted(self) -> None:
+        self._permit()
+
+    def _brought_back(self) -> None:
+        """Bring the canary to the control, within a time that no lease runs out in: one that crashed is only noted."""
+        bring(self._target.canary, self._prepared()[0], self._client, deadline=_BRIEF)
 
     def _chosen(self) -> int:
         return self.balance.runtime.chosen(self._target.backend, self._target.canary.server)

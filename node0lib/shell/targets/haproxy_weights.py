@@ -7,6 +7,7 @@ Rules
   that of the weights that count, and a command for traffic to such a server is not confirmed.
 - What fails is tried again until a deadline. Taking traffic back has a second way: where weights do not bring zero, the
   canary is set to drain, then to maintenance. Where nothing does, the error says what to type by hand.
+- A balancer that does not answer at all is not waited for as long: whoever asked says so, and asks again.
 
 Weights are integers from 0 to 256, so a share is met as nearly as two of them can: the smallest is 1/257.
 
@@ -19,7 +20,7 @@ Weights are integers from 0 to 256, so a share is met as nearly as two of them c
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
@@ -27,11 +28,15 @@ import tenacity
 
 from node0lib.errors import ConfigError, RunError
 from node0lib.ports import Clock
-from node0lib.shell.targets.haproxy_runtime import Runtime, Server
+from node0lib.shell.targets.haproxy_runtime import Refused, Runtime, Server
 
 MOST = 256
-_DEADLINE = timedelta(seconds=20)
+_DEADLINE, _SILENCE = timedelta(seconds=20), timedelta(seconds=5)
 _PAUSE = tenacity.wait_exponential(multiplier=0.1, max=1.0)
+
+
+class Unanswered(RunError):
+    """HAProxy does not answer, so nobody knows where the traffic goes."""
 
 
 @lru_cache(maxsize=256)
@@ -86,11 +91,12 @@ class Zero:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What one attempt was told by HAProxy, and what was read afterwards."""
+    """What one attempt was told by HAProxy, and what was read afterwards; ``answered``: whether it said anything."""
 
     told: tuple[str, ...]
     traffic: Traffic | None
     way: str = "weight"
+    answered: bool = True
 
     def __str__(self) -> str:
         read = f"read back: {self.traffic}" if self.traffic else "nothing could be read back"
@@ -113,7 +119,7 @@ class Balance:
         try:
             stable, canary = servers.pop(self.stable), servers.pop(self.canary)
         except KeyError as error:
-            raise RunError(f"HAProxy's backend {self.backend} has no server {error.args[0]}; name one of it") from None
+            raise Refused(f"HAProxy's backend {self.backend} has no server {error.args[0]}; name one of it") from None
         return Traffic(stable, canary, tuple(servers.values()))
 
     def divide(self, share: float) -> Traffic:
@@ -126,7 +132,7 @@ class Balance:
         return last.traffic
 
     def take_back(self, clock: Clock) -> Zero:
-        """Bring the canary to zero by whatever way works, and say when that was first read."""
+        """Bring the canary to zero by whatever way works, and say when that was first read; raises Unanswered too."""
         commanded, tried, confirmed = clock.now(), 0, clock.now()
 
         def attempt(number: int) -> Attempt:
@@ -137,14 +143,16 @@ class Balance:
             return done
 
         last = self._until(attempt, lambda traffic: traffic.canary.effective == 0)
+        if not last.answered:
+            raise Unanswered(self._unknown())
         if last.traffic is None or last.traffic.canary.effective:
             raise RunError(self._by_hand(last, tried))
         return Zero(commanded, confirmed, tried, last.way, last.traffic)
 
     def _until(self, attempt: Callable[[int], Attempt], done: Callable[[Traffic], bool]) -> Attempt:
-        """Attempt until ``done`` or the deadline; returns the last attempt."""
+        """Attempt until ``done`` or the deadline, a short one while nobody answers; returns the last attempt."""
         retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_delay(self.deadline.total_seconds()),
+            stop=self._over,
             wait=_PAUSE,
             retry=tenacity.retry_if_result(lambda result: result.traffic is None or not done(result.traffic)),
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
@@ -152,6 +160,12 @@ class Balance:
         numbers = iter(range(1, 1_000_000))
         last: Attempt = retrying(lambda: attempt(next(numbers)))
         return last
+
+    def _over(self, state: tenacity.RetryCallState) -> bool:
+        last: Attempt | None = state.outcome.result() if state.outcome else None
+        silent = last is not None and not last.answered
+        patience = min(self.deadline, _SILENCE) if silent else self.deadline
+        return (state.seconds_since_start or 0.0) >= patience.total_seconds()
 
     def _weigh(self, wanted: tuple[int, int]) -> Attempt:
         """Set both weights, the rising one first, and read them back."""
@@ -163,12 +177,12 @@ class Balance:
 
     def _empty(self, *, second_way: bool) -> Attempt:
         done = self._weigh((100, 0))
-        for state in ("drain", "maint") if second_way else ():
+        for state in ("drain", "maint") if second_way and done.answered else ():
             if done.traffic and not done.traffic.canary.effective:
                 break
             told = self._orders([f"state {state}"], [self.canary], False)
             after = self._look((*done.told, *told))
-            done = Attempt(after.told, after.traffic, way=state)
+            done = replace(after, way=state)
         return done
 
     def _orders(self, orders: Sequence[str], servers: Sequence[str], reverse: bool) -> tuple[str, ...]:
@@ -186,7 +200,13 @@ class Balance:
         try:
             return Attempt(told, self.read())
         except RunError as error:
-            return Attempt((*told, str(error)), None)
+            return Attempt((*told, str(error)), None, answered=isinstance(error, Refused))
+
+    def _unknown(self) -> str:
+        return (
+            f"HAProxy does not answer at {self.runtime.address.text}: whether the canary gets traffic cannot be known; "
+            f"start HAProxy again, the guard then takes traffic back"
+        )
 
     def _by_hand(self, last: Attempt, tried: int) -> str:
         order = f'echo "set server {self.backend}/{self.canary} state maint" | socat - {self.runtime.address.for_socat}'
