@@ -94,6 +94,7 @@ class Approved:
     """A person says go on: begin, where an approval is needed, or past a stage that is held."""
 
     by: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -285,9 +286,9 @@ class Rollout:
                 return Signal.LOST, reason
             case Rejected(by, reason):
                 return Signal.REJECTED, f"{by} says no: {reason}"
-            case Approved(by):
+            case Approved(by, note):
                 asked = self.state in (State.WAITING, State.HELD) and not self.stranded
-                return (self._onward() if asked else None), f"{by} says go on"
+                return (self._onward() if asked else None), f"{by} says go on{note and ': ' + note}"
             case Confirmed():
                 return Signal.CONFIRMED, self.reason
             case Measured(_, reading) if self.state in LOOKING:

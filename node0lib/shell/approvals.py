@@ -42,6 +42,7 @@ from node0lib.shell.changes import (
 )
 from node0lib.shell.keys import SigningKey, load_or_create, read_key, trusted
 from node0lib.shell.state import State, Step
+from node0lib.timespan import format_instant
 
 _BECOMES: Mapping[Answer, ChangeState] = {"approve": "approved", "reject": "rejected"}
 _LONGEST = 200
@@ -78,6 +79,7 @@ class Desk:
         _check_digest(change, digest, answer)
         if answer == "approve":
             change = self._still_open(change, live, at)
+            self._refuse_again(change)
             if change.content.origin.kind == "person" and same_person(change.content.origin.name, by):
                 raise RefusedError(f"{by} proposed the change {change.id} and cannot approve it; ask somebody else")
         policies = change.before_sha256, change.after_sha256
@@ -107,6 +109,13 @@ class Desk:
         if yes is None and change.state == "approved":
             return step(self.state, change, "waiting", at, "node0", "no approval of it is in the evidence")
         return change
+
+    def _refuse_again(self, change: StoredChange) -> None:
+        """Raise RefusedError that names who approved it, if somebody has."""
+        if change.state == "approved":
+            signed = approval_of(self.store, self.keys, change)
+            told = f", by {signed.approval.by} at {format_instant(signed.approval.at)}" if signed else ""
+            raise RefusedError(f"change {change.id} is approved already{told}")
 
     def _still_open(self, change: StoredChange, live: Policy, at: datetime) -> StoredChange:
         now = supersede(self.state, change, digest_of(live), at)

@@ -42,7 +42,7 @@ class Told:
 def event_of(told: Told) -> Event:
     """Return what the rollout makes of it."""
     why = f": {told.note}" if told.note else ""
-    return Abort(f"{told.by} stops it{why}") if told.word == "stop" else Approved(told.by)
+    return Abort(f"{told.by} stops it{why}") if told.word == "stop" else Approved(told.by, told.note)
 
 
 def tell(places: Places, state: State, told: Told) -> str:

@@ -11,6 +11,7 @@ from typing import cast, get_args
 
 from node0lib.errors import ConfigError
 from node0lib.shell.mistakes import nearest
+from node0lib.shell.notebook_values import number, share, shares, text, texts, whole
 from node0lib.simulate.canary_study import Study
 from node0lib.simulate.canary_walk import Plan
 from node0lib.simulate.degradation import DEGRADATIONS, HARMLESS, Degradation, Noise, NoiseKind
@@ -22,8 +23,8 @@ LOOK = 5.0
 
 def open_canary_study(
     traffic: float,
-    error_rate: float,
-    stages: Sequence[float],
+    error_rate: float | str,
+    stages: Sequence[float | str] | str,
     stage_minutes: float,
     kinds: Sequence[str],
     noise: str,
@@ -35,14 +36,19 @@ def open_canary_study(
 
     ``stages`` are the shares at which the arms are compared, ``stage_minutes`` each. ``kinds`` names degradations, none
     for all. ``noise`` is how failures come, with ``design_effect`` where that kind has one; judges are told of it.
-    Raises ConfigError for unknown names and numbers that make no sense.
+    Shares may be written as "1%", stages as "5%/25%".
+    Raises ConfigError for values of another kind, unknown names and numbers that make no sense.
     """
+    text("noise", noise, "iid")
     if noise not in get_args(NoiseKind):
         raise ConfigError(f"noise: there is no {noise!r}; {nearest(noise, get_args(NoiseKind))}")
-    known = Noise(cast(NoiseKind, noise), 1.0 if noise in ("iid", "swings") else float(design_effect))
-    world = World(float(traffic), float(error_rate), known, LOOK)
-    plan = Plan(world, tuple(stages), round(stage_minutes * 60 / LOOK), design_effect=known.told)
-    return Study(plan, rollouts, seed, _kinds(kinds))
+    effect = number("design_effect", design_effect, 3)
+    known = Noise(cast(NoiseKind, noise), 1.0 if noise in ("iid", "swings") else effect)
+    world = World(number("traffic", traffic, 100), share("error_rate", error_rate), known, LOOK)
+    looks = round(number("stage_minutes", stage_minutes, 5) * 60 / LOOK)
+    plan = Plan(world, shares("stages", stages), looks, design_effect=known.told)
+    names = texts("kinds", kinds, "step")
+    return Study(plan, whole("rollouts", rollouts, 500), whole("seed", seed, 1), _kinds(names))
 
 
 def _kinds(names: Sequence[str]) -> Mapping[str, Degradation]:

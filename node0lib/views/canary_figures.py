@@ -26,6 +26,7 @@ from node0lib.canary.sequential import MetricVerdict
 from node0lib.canary.walk import Seen
 from node0lib.ports import Arm
 from node0lib.views import words
+from node0lib.views.canary_incident import lasting
 from node0lib.views.canvas import Plot, Scale, figure
 from node0lib.views.display import Display, note
 from node0lib.views.figures import BLUE, INK, MUTED, ORANGE, RED, SKY
@@ -206,7 +207,7 @@ def _spoken_last(name: str, known: Sequence[Sequence[tuple[float, MetricVerdict]
 
 
 def _spoken(part: _Part, v: MetricVerdict) -> str:
-    where = f"at {100 * part.share:.3g}% until {part.ends:.4g} minutes"
+    where = f"at {100 * part.share:.3g}% until {lasting(60 * part.ends)}"
     kind = v.kind.replace("_", " ")
     if part.share >= 1:
         return f"{where}: {words.rate(v.high)} times the absolute limit, {kind}"
@@ -221,14 +222,14 @@ def traffic(record: RolloutRecord) -> Display:
     if not record.looks:
         return note("Traffic: there was no look.")
     parts = parts_of(record.looks)
-    top = 115 * max(part.share for part in parts)
+    sums = [(end, 100 * _share(control, canary)) for end, control, canary in _sums(parts)]
+    top = 1.15 * max([100 * part.share for part in parts] + [y for _, y in sums if math.isfinite(y)])
     plot, time = _plot(record, parts, Scale(0.0, top, _BOTTOM, _TOP), "requests to the canary, %")
     over = [0.0] if record.walked and record.walked.ending != "promoted" else []
     ordered = [(time.at(m), 100 * p.share) for p in parts for m in (p.starts, p.ends)]
     ordered += [(time.at(parts[-1].ends), y) for y in over] + [(plot.x.high, y) for y in over]
     plot.line(*_columns(ordered), MUTED, 5.0)
-    got = [(time.at(end), 100 * _share(control, canary)) for end, control, canary in _sums(parts)]
-    _line(plot, *_columns(got), BLUE, 1.8)
+    _line(plot, *_columns([(time.at(end), y) for end, y in sums]), BLUE, 1.8)
     _key(plot, (("ordered", MUTED), ("got", BLUE)))
     alt = f"Share of the requests that the canary was to get and got. {'; '.join(map(_shared, parts))}."
     return Display(figure([plot], WIDTH, HEIGHT, alt=alt, caption="Traffic: thick grey, ordered; blue, got."), alt)
@@ -236,7 +237,7 @@ def traffic(record: RolloutRecord) -> Display:
 
 def _shared(part: _Part) -> str:
     got = _share(*_summed(part.looks))
-    return f"ordered {100 * part.share:.3g}%, got {words.percent(got, 2)} until {part.ends:.4g} minutes"
+    return f"ordered {100 * part.share:.3g}%, got {words.percent(got, 2)} until {lasting(60 * part.ends)}"
 
 
 def errors(record: RolloutRecord) -> Display:
@@ -254,11 +255,15 @@ def errors(record: RolloutRecord) -> Display:
     for arm, (color, width) in enumerate(((BLUE, 1.6), (ORANGE, 2.6))):
         rate = np.array([pair[arm] for pair in rates])
         _line(plot, at, rate, color, width)
-    plot.across(limit, RED, f"absolute limit {limit:.3g}%")
+    plot.across(limit, RED)
     _key(plot, (("control", BLUE), ("canary", ORANGE)))
     told = "; ".join(_failed(part) for part in parts)
     alt = f"Share of failed requests. {told}. Absolute limit {limit:.3g}%."
-    caption = "Failed requests: thin blue, control; thick orange, canary. At 100% no control is left."
+    where = "dashed red" if limit <= top else "above the picture"
+    caption = (
+        f"Failed requests: thin blue, control; thick orange, canary; {where}, the absolute limit, {limit:.3g}%. At "
+        "100% no control is left."
+    )
     return Display(figure([plot], WIDTH, HEIGHT, alt=alt, caption=caption), alt)
 
 

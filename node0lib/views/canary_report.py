@@ -42,6 +42,12 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "The largest ratio that counts as harmless. Above it is shown: fail. Below it is shown: pass. "
         "It is 1 where a latency is judged by what is allowed, not by the control: the reason says so.",
     ),
+    (
+        "Margin of a latency",
+        "Latencies come in buckets, so a margin of +5% is read as a share of requests: those slower than the bucket "
+        "bound at or above the control's p95 x 1.05. Of the canary's 5% may be. If a share s of the control's are, the "
+        "canary may have 5%/s times as many: that is the margin in force, at most 20. For the p99 it is 1%/s.",
+    ),
     ("Inconclusive", "Neither is shown yet. More requests may show it; until then it is not called harmless."),
     ("Went on", "The stage's time was taken twice, and no harm above the class's cap is left, though not all passed."),
     ("Held", "A person was asked. Without an answer in time the traffic goes back to the control."),
@@ -59,6 +65,7 @@ _LINES = (
     "Of all that was seen up to then. Line: the estimate; band: what is not excluded; dashed: the margin. At 100% no "
     "control is left to compare with."
 )
+_GO_ON = "says go on"
 _ERROR = ("Ended by an error", "The rollout could not be brought to its end. See the deeds below for what was done.")
 
 
@@ -106,8 +113,17 @@ def headline(record: RolloutRecord) -> tuple[str, str]:
     if walked.ending == "promoted":
         open_ = sum(stage.outcome != "passed" for stage in walked.stages)
         several = f"{open_} of {len(walked.stages)} stages went on with something not excluded"
-        return f"{title}: {several if open_ else 'every stage passed'}", meaning
+        return f"{title}: {several if open_ else 'every stage passed'}", _let_go_on(record) or meaning
     return f"{title}: {_why(walked)}", meaning
+
+
+def _let_go_on(record: RolloutRecord) -> str:
+    """Return that a person let a held stage go on, who and with what note; empty where nobody did."""
+    onward = [d.command for d in record.deeds if d.command.kind in ("send", "promote")][1:]
+    told = [f"{c.reason} (to {share(c.share)})" for c in onward if _GO_ON in c.reason]
+    if not told:
+        return ""
+    return f"A person let it go on where the judge did not: {'; '.join(told)}. The change serves all traffic."
 
 
 def _why(walked: Walked) -> str:

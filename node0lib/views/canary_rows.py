@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 from node0lib.canary.record import Deed, RolloutRecord
 from node0lib.canary.sequential import MetricVerdict
@@ -29,6 +30,7 @@ DEEDS = (
     Column("confirmed after", number=True),
     Column("why"),
 )
+Unit = Literal["second", "minute"]
 MOST = 40
 """About so many looks are shown; the JSON document has them all."""
 _OUTCOMES = {
@@ -40,6 +42,15 @@ _COMMANDS = {
 }  # fmt: skip
 
 
+def unit(record: RolloutRecord) -> Unit:
+    """Return in what the times of a rollout are told: seconds, where its looks are seconds apart."""
+    return "second" if record.looks and min(s.look.length for s in record.looks) < 0.5 else "minute"
+
+
+def _time(minutes: float, unit: Unit) -> str:
+    return f"{60 * minutes:,.1f}" if unit == "second" else f"{minutes:.4g}"
+
+
 def stages(record: RolloutRecord) -> Display:
     """Show every stage: outcome, length, both arms, what each metric showed at its end."""
     found = record.walked.stages if record.walked else ()
@@ -47,7 +58,7 @@ def stages(record: RolloutRecord) -> Display:
         return note("No stage was brought to its end.")
     metrics = tuple(dict.fromkeys(v.metric for s in found for v in s.verdicts))
     columns = (
-        Column("stage", number=True), Column("outcome", state=True), Column("minutes", number=True),
+        Column("stage", number=True), Column("outcome", state=True), Column(f"{unit(record)}s", number=True),
         Column("control failed", number=True), Column("canary failed", number=True),
         *(Column(words.metric(name), number=True) for name in metrics), Column("besides"),
     )  # fmt: skip
@@ -55,13 +66,13 @@ def stages(record: RolloutRecord) -> Display:
         "Of each metric: the largest ratio of canary to control that is not excluded / its margin. At 100%, where no "
         "control is left, the ratio is to an absolute limit"
     )
-    return table(caption, columns, [_stage(stage, metrics) for stage in found])
+    return table(caption, columns, [_stage(stage, metrics, unit(record)) for stage in found])
 
 
-def _stage(stage: Stage, metrics: Sequence[str]) -> tuple[str, ...]:
+def _stage(stage: Stage, metrics: Sequence[str], unit: Unit) -> tuple[str, ...]:
     found = {v.metric: words.bound(v) for v in stage.verdicts}
     return (
-        share(stage.share), _OUTCOMES[stage.outcome], f"{stage.minutes:.4g}", _failed(stage.control),
+        share(stage.share), _OUTCOMES[stage.outcome], _time(stage.minutes, unit), _failed(stage.control),
         _failed(stage.canary), *(found.get(name, "-") for name in metrics),
         "; ".join(words.beyond(stage.reason, stage.verdicts)) or "-",
     )  # fmt: skip
@@ -78,7 +89,7 @@ def looks(record: RolloutRecord) -> Display:
     kept = thinned([(s.rollout.revision, s.rollout.share, s.rollout.state) for s in record.looks], MOST)
     metrics = tuple(dict.fromkeys(v.metric for s in record.looks for v in s.reading.verdicts))
     columns = (
-        Column("minute", number=True), Column("share", number=True), Column("state"),
+        Column(unit(record), number=True), Column("share", number=True), Column("state"),
         Column("control failed", number=True), Column("canary failed", number=True),
         *(Column(words.metric(name), number=True) for name in metrics), Column("open, and needs"),
     )  # fmt: skip
@@ -88,13 +99,13 @@ def looks(record: RolloutRecord) -> Display:
         ". Counts are of the look, ratios (and what is not excluded) of all that was seen until then; needs: so many "
         "more canary requests until an equal canary would pass"
     )
-    return table(caption, columns, [_look(record.looks[n], metrics) for n in kept])
+    return table(caption, columns, [_look(record.looks[n], metrics, unit(record)) for n in kept])
 
 
-def _look(seen: Seen, metrics: Sequence[str]) -> tuple[str, ...]:
+def _look(seen: Seen, metrics: Sequence[str], unit: Unit) -> tuple[str, ...]:
     found = {v.metric: v for v in seen.reading.verdicts}
     return (
-        f"{seen.look.minute + seen.look.length:.4g}", share(seen.rollout.share), seen.rollout.state.value,
+        _time(seen.look.minute + seen.look.length, unit), share(seen.rollout.share), seen.rollout.state.value,
         _failed(seen.look.control), _failed(seen.look.canary),
         *(_ratio(found[name]) if name in found else "-" for name in metrics),
         _says(seen),

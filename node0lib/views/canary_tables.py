@@ -4,6 +4,8 @@
 ('+5%', '+100%', '-', 'x1.9', '-')
 >>> lasting(75.0), lasting(3.5), lasting(60 * 24 * 3.0), lasting(float("inf"))
 ('75m', '4m', '3.0d', 'never')
+>>> lasting(0.5), lasting(1.0), lasting(0.995), lasting(1e-9)
+('30s', '1m', '1m', '1s')
 """
 
 from __future__ import annotations
@@ -42,9 +44,11 @@ def count(requests: float) -> str:
 
 
 def lasting(minutes: float) -> str:
-    """A length of time, rounded up: 43m, 7.5h, 2.7d."""
+    """A length of time, rounded up: 30s, 43m, 7.5h, 2.7d."""
     if math.isinf(minutes):
         return "never"
+    if 0 < (seconds := math.ceil(round(60 * minutes, 6)) or 1) < 60 and minutes > 0:
+        return f"{seconds}s"
     if minutes < 2 * _HOUR:
         return f"{math.ceil(minutes)}m"
     return f"{minutes / _HOUR:.1f}h" if minutes < 2 * _DAY else f"{minutes / _DAY:,.1f}d"

@@ -1,6 +1,8 @@
 """``node0 canary judge`` and ``node0 canary plan``: verdicts, exit codes, and one clear error a mistake."""
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,12 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from node0lib.canary.plan import Traffic
+from node0lib.canary.plan import plan as planned
 from node0lib.shell.cli.canary import canary
 from node0lib.shell.cli.frame import Verbs
+from node0lib.slo.catalogue import CanaryRules, Catalogue, ChangeClass
+from node0lib.views.canary_tables import plan_text
 
 ROOT = Path(__file__).parent.parent.parent
 CONFIGS = Path(__file__).parent.parent / "data" / "kayenta" / "configs"
@@ -310,6 +316,13 @@ def test_the_plan_says_plainly_what_five_percent_take() -> None:
     assert found.exit_code == 0 and "+5% on an error rate of 1% needs about 262,000 canary requests" in found.stdout
     assert max(map(len, found.stdout.splitlines())) <= 80
     assert "every stage passes: margins of error rate +100%, p95 +10%, p99 +20%" in found.stdout
+
+
+def test_stages_of_seconds_are_told_in_seconds() -> None:
+    """A stage of 30 s is 30 s in the text, not a minute."""
+    rule = replace(Catalogue(()).classes[ChangeClass.M], stage_duration=timedelta(seconds=30))
+    told = " ".join(map(str, plan_text(planned(rule, CanaryRules(), Traffic(100.0, 0.01, 0.5)), CanaryRules(), "M")))
+    assert "by the end of the stage (30s, " in told and "with stages of 30s;" in told
 
 
 @pytest.mark.parametrize("kind", ["L", "M", "H"])

@@ -225,6 +225,14 @@ def test_a_folder_is_not_overwritten_unasked(tmp_path: Path) -> None:
     assert _import(ARGO / "rollout.yaml", "--out", tmp_path, "--force").exit_code == 0
 
 
+def test_nothing_to_write_is_said(tmp_path: Path) -> None:
+    """Where nothing of a file can be expressed, --partial says so, writes nothing and ends with 3."""
+    text = _rollout("{setHeaderRoute: {name: x}}")
+    ran = _import("-", "--partial", "--out", tmp_path / "imp", stdin=text)
+    assert ran.exit_code == 3 and "nothing of it can be expressed: nothing was written" in ran.stderr, ran.output
+    assert not (tmp_path / "imp").exists()
+
+
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     """A file that is not there is the user's to correct."""
     assert "cannot be read" in _refused(tmp_path / "none.yaml")

@@ -190,6 +190,24 @@ def test_the_headline_says_how_it_ended_and_why(kind: str, headline: str) -> Non
     assert soup.body is not None and soup.body["class"][0] == tone
 
 
+def test_a_person_who_let_it_go_on_is_named() -> None:
+    """A promotion over a stage that was held says that a person let it go on, and who; any other does not."""
+    promoted = samples()["promoted"]
+    deeds = [d for d in promoted.deeds if d.command.kind == "send"]
+    let = replace(deeds[1], command=replace(deeds[1].command, reason="Zoë says go on"))
+    told = _soup(replace(promoted, deeds=(deeds[0], let, *deeds[2:]))).select_one(".verdict")
+    assert told is not None and "A person let it go on where the judge did not: Zoë says go on (to 25%)" in told.text
+    assert "A person let it go on" not in page(promoted)
+
+
+def test_looks_that_are_seconds_apart_are_told_in_seconds() -> None:
+    """A column of seconds for looks each second, of minutes for looks each minute; a glossary for latencies."""
+    seconds, minutes = (_soup(samples()[kind]) for kind in ("seconds", "promoted"))
+    assert [soup.select(".looks thead th")[0].text for soup in (seconds, minutes)] == ["second", "minute"]
+    assert seconds.select_one(".looks tbody tr").text.strip().startswith("1.0")  # type: ignore[union-attr]
+    assert "5%/s times as many" in seconds.get_text()
+
+
 def test_the_banner_tells_real_from_simulated() -> None:
     """A simulated target is called so on the page and in its title, real traffic is called real."""
     simulated, real = _soup(samples()["rolled_back"]), _soup(samples()["real"])
@@ -233,7 +251,7 @@ def test_many_looks_are_thinned_on_the_page_and_not_in_the_document() -> None:
     rows = [row.get_text(" ") for row in table.select("tbody tr")]
     assert len(record.looks) == len(document(record)["looks"]) == 360 and 40 <= len(rows) <= 50
     assert f"{len(rows)} of 360 looks" in table.get_text()
-    assert [sum(row.startswith(f"{minute} ") for row in rows) for minute in (2, 4, 6)] == [1] * 3
+    assert [sum(row.startswith(f"{second}.0 ") for row in rows) for second in (120, 240, 360)] == [1] * 3
     assert len(page(record)) < 200_000
 
 

@@ -106,6 +106,8 @@ def test_the_whole_way_in_text(place: Path) -> None:
     told = _run("approve", name[:6], "--by", "Eve", "--digest", digest, "--note", "fine [by me]").stdout
     assert f"change {name} is approved by Eve for {digest}" in told and "the next cycle tries it" in told
     assert "vouches for the record, not for the person" in told
+    again = _run("approve", name, "--by", "Bo", expect=5).stderr
+    assert f"change {name} is approved already, by Eve at 2" in again
     shown = _run("show", name).stdout
     for line in (f"change {name}: approved", "round_robin -> two_choices", "approved by Eve at ", "fine [by me]"):
         assert line in shown

@@ -202,6 +202,8 @@ def test_a_study_is_opened_by_its_parameters() -> None:
     """Minutes become looks, names become degradations, and judges are told of noise that has a design effect."""
     asked = open_canary_study(50, 0.02, [0.1], 10, ["ramp"], "bursts", 2.5, 40, 3)
     assert (asked.plan.stage, asked.plan.design_effect, list(asked.kinds)) == (600.0, 2.5, ["ramp"])
+    assert asked.plan == open_canary_study(50, "2%", "10%", 10, [], "bursts", 2.5, 40, 3).plan
+    assert open_canary_study(50, 0.02, ["5%", "25%"], 10, [], "iid", 3, 40, 3).plan.shares == (0.05, 0.25)
     assert open_canary_study(50, 0.02, [0.1], 10, [], "swings", 2.5, 40, 3).plan.design_effect == 1
     assert len(open_canary_study(50, 0.02, [0.1], 10, [], "iid", 3, 40, 3).kinds) == len(DEGRADATIONS) - 1
 
@@ -210,6 +212,13 @@ def test_a_study_is_opened_by_its_parameters() -> None:
     ("given", "told"),
     [
         ({"noise": "bursty"}, "did you mean"),
+        ({"noise": 3}, 'noise: 3 is no text; write "iid"'),
+        ({"kinds": "ramp"}, "kinds: 'ramp' is no list"),
+        ({"stages": 0.05}, "stages: 0.05 is no list of shares; write"),
+        ({"stages": ["a", 0.5]}, "stages: 'a' is no share; write"),
+        ({"stage_minutes": "5m"}, "stage_minutes: '5m' is no number; write 5"),
+        ({"error_rate": "one"}, "error_rate: 'one' is no share; write"),
+        ({"rollouts": "many"}, "rollouts: 'many' is no whole number; write 500"),
         ({"kinds": ["rampe"]}, "did you mean"),
         ({"stages": [0.5, 0.05]}, "must rise"),
         ({"stages": [0.05, 1.0]}, "no control"),

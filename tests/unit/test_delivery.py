@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,9 +122,11 @@ def test_definitions_move_the_numbers(improving: DeliveryStudy) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [(("simulated", "stedy", 1, 26, 0.05), "steady"), (("simulated", "steady", 1, 0, 0.05), "weeks"),
+     (("simulated", "steady", 1, 26, "few"), "target: 'few' is no share; write 0.05 or"),
+     (("simulated", "steady", 1, "26w", 0.05), "weeks: '26w' is no whole number; write 26"),
      (("simulated", "steady", 1, 26, 5.0), "target is 5"), (("nowhere.jsonl", "", 1, 26, 0.05), "nowhere.jsonl")],
 )  # fmt: skip
-def test_a_study_that_cannot_be_opened_says_why(given: tuple[str, str, int, int, float], said: str) -> None:
+def test_a_study_that_cannot_be_opened_says_why(given: tuple[Any, ...], said: str) -> None:
     """Unknown kinds, no weeks, targets in percent and files that are nowhere are told by name."""
     with pytest.raises(ConfigError, match=said):
         open_delivery(*given)

@@ -36,7 +36,7 @@ from node0lib.shell.demo.mechanics import (
 )
 from node0lib.shell.demo.processes import Process, end, found, recorded
 from node0lib.shell.demo.service import read_policy
-from node0lib.shell.demo.stack import RECORD, down, standing, up
+from node0lib.shell.demo.stack import RECORD, down, locked, standing, up
 
 SLEEPER = (sys.executable, "-c", "import time; time.sleep(60)")
 PARENT = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
@@ -282,3 +282,12 @@ def test_a_mistake_is_one_clear_error(tmp_path: Path, words: list[str], code: in
     ran = _run(*words, "--folder", str(tmp_path / "demo"))
     assert ran.exit_code == code and told in ran.output
     assert not (tmp_path / "demo").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    """A folder that cannot be made is one clear error, not a traceback."""
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(RunError, match="cannot be written .*; name another folder with --folder"), locked(
+        tmp_path / "file" / "demo"
+    ):
+        pass

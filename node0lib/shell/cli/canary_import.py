@@ -68,7 +68,7 @@ def import_(
       0  everything was imported
       1  a file could not be written
       2  the file is malformed or cannot be expressed; nothing was written
-      3  with --partial: something was left out
+      3  with --partial: something was left out, be it everything
     """
     content = sys.stdin.buffer.read() if file == "-" else content_of(Path(file), "a canary configuration, or -")
     found = read_foreign(content, "stdin" if file == "-" else file, change_class=kind, partial=partial)
@@ -78,6 +78,8 @@ def import_(
         _echo(found, out)
     else:
         _tell(found, out)
+        if not found.files:
+            click.echo("nothing of it can be expressed: nothing was written", err=True)
     ctx.exit(INCOMPLETE if found.left else 0)
 
 

@@ -168,7 +168,7 @@ def registered(change: StoredChange) -> str:
     why = "; ".join(change.content.reasons) or "no criterion asks for more"
     if change.state == "waiting":
         return f"{told} ({why}); somebody else approves it: node0 change approve {change.id} --by NAME"
-    return f"{told} ({why}); it needs no approval, and once approved the next cycle tries it"
+    return f"{told} ({why}); try it: node0 canary run {change.id}, or approve it and the next cycle tries it"
 
 
 def answered(change: StoredChange, signed: SignedApproval, mode: str) -> str:

@@ -196,13 +196,20 @@ def required(folder: Path) -> Stack:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other commands from the folder meanwhile; raises RunError if one takes too long."""
+    """Keep other commands from the folder meanwhile; raises RunError if one takes too long, or it cannot be written."""
+    lock = FileLock(folder / _LOCK, timeout=_PATIENCE_S)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / _LOCK, timeout=_PATIENCE_S):
-            yield
+        lock.acquire()
     except Timeout as error:
         raise RunError(f"{folder}: another node0 demo is at work there; try again when it has ended") from error
+    except OSError as error:
+        told = f"{folder}: cannot be written ({error.strerror or error}); name another folder with --folder"
+        raise RunError(told) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager
