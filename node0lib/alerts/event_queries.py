@@ -41,9 +41,9 @@ import promql_parser
 
 from node0lib.alerts.metrics import FAMILIES
 from node0lib.errors import ConfigError
-from node0lib.slo.formats.promql import single, tokens
+from node0lib.slo.formats.promql import single
 from node0lib.slo.objective import Objective
-from node0lib.slo.promql import flaw
+from node0lib.slo.promql import flaw, with_matcher
 from node0lib.timespan import format_duration
 
 _LE = re.compile(r"\ble\b")
@@ -140,15 +140,7 @@ def _expanded(slo: Objective, role: str, window: timedelta) -> str:
 
 def _selected(buckets: str, matcher: str) -> str:
     """The query with the matcher in every range selector, summed; empty if that is not all it selects."""
-    words = tokens(buckets)
-    for n in reversed([n for n, word in enumerate(words) if word == "["]):
-        before = next((m for m in range(n - 1, -1, -1) if not words[m].isspace()), -1)
-        if before >= 0 and words[before] == "}":
-            inside = next((words[m] for m in range(before - 1, -1, -1) if not words[m].isspace()), "{")
-            words[before] = f"{'' if inside in '{,' else ','}{matcher}}}"
-        elif before >= 0 and words[before] != ")":
-            words[before] += f"{{{matcher}}}"
-    changed = "".join(words)
+    changed = with_matcher(buckets, matcher)
     return f"sum({_inline(changed)})" if _all_have(changed, matcher) else ""
 
 

@@ -26,6 +26,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from node0lib.canary.arms import WIDEST
 from node0lib.canary.own_share import OwnShare
 from node0lib.canary.sample_ratio import SampleRatio
 from node0lib.canary.sequential import Evidence, MetricVerdict, Tally, VerdictKind
@@ -36,8 +37,6 @@ ALPHA_SHARES: Mapping[str, float] = {"error_rate": 0.8, "latency_p95": 0.1, "lat
 """How alpha is divided over the metrics; adds up to 1."""
 ALLOWED: Mapping[str, float] = {"latency_p95": 0.05, "latency_p99": 0.01}
 """What share of requests may be slower than the quantile's bound."""
-WIDEST = 20.0
-"""No margin is wider: where (almost) nobody waits for the control, a ratio to it means nothing."""
 EXPECTED = 15.0
 """So many canary requests do not fail to come by chance (3e-7)."""
 SILENT_MINUTES, UNHEARD_MINUTES = 0.5, 1.0

@@ -38,8 +38,7 @@ from typing import Any, Literal
 import promql_parser
 
 from node0lib.errors import ConfigError
-from node0lib.slo.formats.promql import tokens
-from node0lib.slo.promql import flaw
+from node0lib.slo.promql import flaw, with_matcher
 from node0lib.timespan import format_duration
 
 JudgeName = Literal["sequential", "threshold", "node0"]
@@ -104,15 +103,7 @@ def of_arm(query: str, label: str, arm: Arm) -> str:
     Raises ConfigError if a selector would be left without one: it would count both arms.
     """
     matcher = f'{label}="{{{{args.{arm}-hash}}}}"'
-    words = tokens(query)
-    for n in reversed([n for n, word in enumerate(words) if word == "["]):
-        before = next((m for m in range(n - 1, -1, -1) if not words[m].isspace()), -1)
-        if before >= 0 and words[before] == "}":
-            inside = next((words[m] for m in range(before - 1, -1, -1) if not words[m].isspace()), "{")
-            words[before] = f"{'' if inside in '{,' else ','}{matcher}}}"
-        elif before >= 0 and words[before] != ")":
-            words[before] += f"{{{matcher}}}"
-    changed = "".join(words)
+    changed = with_matcher(query, matcher)
     if not _everywhere(changed, label, f"{{{{args.{arm}-hash}}}}"):
         text = f"not every selector can be given the label {label}; write a sum of increase(x[$window])"
         raise ConfigError(f"{query}: {text}")

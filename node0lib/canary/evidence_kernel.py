@@ -25,9 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # The twins share the originals' constants on purpose: were they written twice, they could drift apart.
-from node0lib.canary.mixture import FINE, FROM_THE_START, LOG_WEIGHTS
-from node0lib.canary.sample_ratio import _LOG_WEIGHTS as _RATIO_LOG_WEIGHTS
-from node0lib.canary.sample_ratio import _STEPS as _RATIO_STEPS
+from node0lib.canary.mixture import FINE, FROM_THE_START, LOG_WEIGHTS, STEPS
 from node0lib.canary.sample_ratio import SampleRatio
 from node0lib.canary.sequential import OFFSETS
 
@@ -217,7 +215,7 @@ class SampleRatios:
 
     def __init__(self, rollouts: int, share: float) -> None:
         one = SampleRatio(share)
-        self._sides = tuple((math.log(b / (1 - b)) + d * _RATIO_STEPS, b) for b, d in ((one._less, -1), (one._more, 1)))
+        self._sides = tuple((math.log(b / (1 - b)) + d * STEPS, b) for b, d in ((one._less, -1), (one._more, 1)))
         self.requests = np.zeros((rollouts, 2), np.int64)
 
     def add(self, requests: Ints, *, alpha: float) -> Ints:
@@ -228,7 +226,7 @@ class SampleRatios:
         for log_odds, boundary in self._sides:
             rows = np.stack([-np.log1p(np.exp(log_odds)) - math.log1p(-boundary),
                              -np.log1p(np.exp(-log_odds)) - math.log(boundary)])  # fmt: skip
-            _mismatch(running, rows, _RATIO_LOG_WEIGHTS, math.log(2 / alpha), found)
+            _mismatch(running, rows, LOG_WEIGHTS, math.log(2 / alpha), found)
         return found
 
 

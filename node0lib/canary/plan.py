@@ -37,7 +37,8 @@ from typing import Literal
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from node0lib.canary.analysis import ALLOWED, ALPHA_SHARES, WIDEST
+from node0lib.canary.analysis import ALLOWED, ALPHA_SHARES
+from node0lib.canary.arms import WIDEST
 from node0lib.canary.own_share import OwnShare
 from node0lib.canary.sequential import log_e
 from node0lib.errors import ConfigError

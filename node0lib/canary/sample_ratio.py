@@ -4,7 +4,7 @@ A canary that gets less than its share loses requests somewhere, or its telemetr
 experiment that was planned. Either way the comparison of errors means nothing. Traffic is never split to the last
 request (connections are kept alive, weights are whole numbers), so a relative ``tolerance`` is harmless, and only a
 share beyond it is told: two e-processes, "at least share x (1 - tolerance)" and "at most share x (1 + tolerance)", each
-mixed over shares beyond (half-normal in the log, sd 1), each with half of the error.
+mixed over shares beyond (``canary.mixture``), each with half of the error.
 
 Source: Lindon & Malek, "Anytime-valid inference for multinomial count data" (2022), on sample-ratio mismatch.
 
@@ -20,13 +20,10 @@ import math
 
 import numpy as np
 
+from node0lib.canary.mixture import LOG_WEIGHTS, STEPS, log_sum
 from node0lib.errors import ConfigError
 
 TOLERANCE = 0.2
-_POINTS = 40
-_STEPS = (np.arange(_POINTS) + 0.5) * (4 / _POINTS)
-_WEIGHTS = np.exp(-0.5 * _STEPS**2)
-_LOG_WEIGHTS = np.log(_WEIGHTS / _WEIGHTS.sum())
 
 
 class SampleRatio:
@@ -56,9 +53,8 @@ class SampleRatio:
 
     def _log_e(self, boundary: float, direction: int) -> float:
         """The log e-value against shares on the harmless side of ``boundary``."""
-        odds = math.log(boundary / (1 - boundary)) + direction * _STEPS
+        odds = math.log(boundary / (1 - boundary)) + direction * STEPS
         log_share, log_rest = -np.log1p(np.exp(-odds)), -np.log1p(np.exp(odds))
         control, canary = self.requests
-        terms = canary * (log_share - math.log(boundary)) + control * (log_rest - math.log1p(-boundary)) + _LOG_WEIGHTS
-        top = float(terms.max())
-        return top + math.log(float(np.exp(terms - top).sum()))
+        terms = canary * (log_share - math.log(boundary)) + control * (log_rest - math.log1p(-boundary)) + LOG_WEIGHTS
+        return float(log_sum(terms))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import promql_parser
 
-from node0lib.slo.formats.promql import too_deep
+from node0lib.slo.formats.promql import tokens, too_deep
 
 
 def flaw(query: str, window: str = "5m") -> str | None:
@@ -28,3 +28,20 @@ def flaw(query: str, window: str = "5m") -> str | None:
     except ValueError as error:
         return " ".join(str(error).split()) or "invalid promql query"
     return None
+
+
+def with_matcher(query: str, matcher: str) -> str:
+    """Return the query with a matcher (``le="0.5"``) in every range selector; other selectors stay as they are.
+
+    >>> with_matcher('sum(increase(a[5m])) / sum(increase(b{x="1"}[5m]))', 'y="2"')
+    'sum(increase(a{y="2"}[5m])) / sum(increase(b{x="1",y="2"}[5m]))'
+    """
+    words = tokens(query)
+    for n in reversed([n for n, word in enumerate(words) if word == "["]):
+        before = next((m for m in range(n - 1, -1, -1) if not words[m].isspace()), -1)
+        if before >= 0 and words[before] == "}":
+            inside = next((words[m] for m in range(before - 1, -1, -1) if not words[m].isspace()), "{")
+            words[before] = f"{'' if inside in '{,' else ','}{matcher}}}"
+        elif before >= 0 and words[before] != ")":
+            words[before] += f"{{{matcher}}}"
+    return "".join(words)
